@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-3.12 soak lint types bench infra lock audit clean
+
+PY := .venv/bin/python
+
+help: ## this list
+	@grep -hE '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup:
+	@local/setup.sh
+
+run: setup ## emulator, simulator and Functions host; exports yesterday and shows what landed
+	@$(PY) -m local run
+
+test: setup ## all tests, those on real emulators included
+	@$(PY) -m pytest
+
+test-3.12: ## the unit tests on Python 3.12
+	@local/setup.sh 3.12
+	@.venv-3.12/bin/python -m pytest tests/unit
+
+soak: setup ## what takes long: thousands of kills, long fuzzing, big days
+	@$(PY) -m pytest -m soak
+
+lint: setup ## style
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: setup ## strict types
+	@$(PY) -m mypy
+
+bench: setup ## this project beside what people do today and the limit
+	@$(PY) -m local bench
+
+lock: setup ## pins the requirements anew
+	@for set in requirements:3.12 requirements-test:3.12 requirements-dev:3.13; do \
+		$(PY) -m uv pip compile --quiet --upgrade --universal --python-version $${set#*:} --generate-hashes --no-emit-index-url \
+			--custom-compile-command "make lock" $${set%:*}.in -o $${set%:*}.txt; done
+
+clean: ## removes what setting up and running left
+	@rm -rf .venv .venv-3.12 .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules

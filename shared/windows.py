@@ -1,0 +1,128 @@
+"""Days and hours: which day can be exported, and in which windows it is asked for. All of it is UTC."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from shared.errors import InvalidDate
+
+HOURS = 24
+"""Hours of a day. UTC knows no other days."""
+
+COMPLETE_AFTER = timedelta(hours=2)
+"""A day's last hour can be exported two hours after its end (Amplitude's documentation of the Export API)."""
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """The hours `start` to `end` (exclusive) of one UTC day: 0 <= start < end <= 24."""
+
+    day: date
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end <= HOURS:
+            raise ValueError(f"no window of a day: {self.start} to {self.end}")
+
+    @property
+    def hours(self) -> int:
+        """How many hours the window spans, 1 to 24."""
+        return self.end - self.start
+
+    @property
+    def first_hour(self) -> str:
+        """The first hour as `2025-11-04T00`."""
+        return f"{self.day.isoformat()}T{self.start:02d}"
+
+    @property
+    def last_hour(self) -> str:
+        """The last hour, itself part of the window, as `2025-11-04T23`: Amplitude's ends are inclusive."""
+        return f"{self.day.isoformat()}T{self.end - 1:02d}"
+
+    def halves(self) -> tuple[Window, Window]:
+        """The window's two halves, the earlier first; an odd hour goes to the first."""
+        middle = self.start + (self.hours + 1) // 2
+        return Window(self.day, self.start, middle), Window(self.day, middle, self.end)
+
+    def split(self, hours: int) -> list[Window]:
+        """The window in pieces of at most `hours`, in order."""
+        return [
+            Window(self.day, start, min(start + hours, self.end)) for start in range(self.start, self.end, hours)
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.first_hour} to {self.last_hour} UTC"
+
+
+def whole_day(day: date) -> Window:
+    """All 24 hours of a day."""
+    return Window(day, 0, HOURS)
+
+
+def end_of(day: date) -> datetime:
+    """The instant at which a UTC day ends."""
+    return datetime.combine(day + DAY, time(), UTC)
+
+
+def complete_from(day: date) -> datetime:
+    """The instant from which a day can be exported: 02:00 UTC on the day after."""
+    return end_of(day) + COMPLETE_AFTER
+
+
+def newest_complete_day(now: datetime) -> date:
+    """The newest day that can be exported at `now`: yesterday from 02:00 UTC on, the day before until then."""
+    return (now.astimezone(UTC) - COMPLETE_AFTER).date() - DAY
+
+
+def oldest_kept_day(now: datetime, retention_days: int) -> date:
+    """The oldest day within a retention of so many days before today (UTC); 0 keeps for ever."""
+    if retention_days == 0:
+        return date.min
+    today = now.astimezone(UTC).date()
+    return today - timedelta(days=min(retention_days, (today - date.min).days))
+
+
+def parse_day(text: str) -> date:
+    """A day from `2025-11-04`, and from nothing else.
+
+    Raises:
+        InvalidDate: the text is no such date.
+
+    """
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            pass
+    raise InvalidDate(f"{text[:40]!r} is no date. Write it like 2025-11-04 (a UTC day).")
+
+
+def check_day(day: date, now: datetime, retention_days: int) -> None:
+    """Whether a day can be exported now.
+
+    Raises:
+        InvalidDate: it lies in the future, is not complete yet, or is beyond the retention; the message says which.
+
+    """
+    today = now.astimezone(UTC).date()
+    if day > today:
+        raise InvalidDate(f"{day} lies in the future: today is {today} (UTC).")
+    if day > newest_complete_day(now):
+        raise InvalidDate(
+            f"{day} is not complete yet: Amplitude has a whole day two hours after its end, "
+            f"so it can be exported from {complete_from(day):%Y-%m-%dT%H:%MZ} on."
+        )
+    if day < oldest_kept_day(now, retention_days):
+        raise InvalidDate(
+            f"{day} is beyond the retention of {retention_days} days (EXPORT_RETENTION_DAYS): it would expire at once."
+        )
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Each day from `first` to `last`, both included."""
+    return [first + n * DAY for n in range((last - first).days + 1)]
