@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('stg_manifests') }}
 {{ config(materialized='incremental', incremental_strategy='replace_days', on_schema_change='fail') }}
 
 {# Everything is taken out as text or JSON in one pass, and cast below: a missing key is null, a value of the wrong type

@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('stg_manifests') }}
 {{ config(materialized='incremental', incremental_strategy='replace_days', on_schema_change='fail') }}
 
 {% set blobs = files_to_load() %}
