@@ -1,0 +1,126 @@
+"""What a function app is configured with: host.json, local.settings.json, app settings in bindings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STORAGE = "AzureWebJobsStorage"
+
+
+class LoadError(Exception):
+    """The app cannot be hosted as it is; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRules:
+    """How messages are held, tried again and given up. Times in whole seconds, as the storage queue counts."""
+
+    lease_seconds: int
+    """A message in work is invisible for so long, renewed while it runs; after a crash it comes back then."""
+    retry_seconds: int
+    """A message that failed comes back after so long."""
+    max_dequeue_count: int
+    """A message that fails at this try goes to the poison queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """What counts here of host.json."""
+
+    route_prefix: str
+    retry_seconds: int
+    max_dequeue_count: int
+
+
+def load_host_config(app_dir: Path) -> HostConfig:
+    """Read host.json.
+
+    Raises:
+        LoadError: it is missing or malformed, or asks for a way of taking messages that this host does not know.
+
+    """
+    extensions = _read_object(app_dir / "host.json").get("extensions", {})
+    queues = extensions.get("queues", {})
+    for name, known in (("batchSize", 1), ("newBatchThreshold", 0), ("messageEncoding", "base64")):
+        if queues.get(name) != known:
+            raise LoadError(
+                f"host.json: this host needs {name} {known!r} in extensions.queues, not {queues.get(name)!r}"
+            )
+    return HostConfig(
+        route_prefix=extensions.get("http", {}).get("routePrefix", "api").strip("/"),
+        retry_seconds=_seconds(queues.get("visibilityTimeout", "00:00:00")),
+        max_dequeue_count=queues.get("maxDequeueCount", 5),
+    )
+
+
+def add_local_settings(environ: MutableMapping[str, str], file: Path) -> None:
+    """Set what the `Values` of a local.settings.json name and `environ` does not.
+
+    Raises:
+        LoadError: the file cannot be read, is encrypted, or holds values that are no strings.
+
+    """
+    settings = _read_object(file)
+    if settings.get("IsEncrypted"):
+        raise LoadError(f"{file.name} is encrypted: run `func settings decrypt`, or set IsEncrypted to false")
+    for name, value in settings.get("Values", {}).items():
+        if not isinstance(value, str):
+            raise LoadError(f"{file.name}: {name} must be a string")
+        environ.setdefault(name, value)
+
+
+def resolve(binding: Mapping[str, Any], environ: Mapping[str, str], function: str) -> dict[str, Any]:
+    """A binding with each `%NAME%` replaced by that app setting.
+
+    Raises:
+        LoadError: there is no such setting. The real host does not load the function then either.
+
+    """
+
+    def setting(match: re.Match[str]) -> str:
+        if match[1] not in environ:
+            raise LoadError(f"function {function}: {match[0]} in a binding names an app setting that does not exist")
+        return environ[match[1]]
+
+    return {
+        name: re.sub("%([^%]+)%", setting, value) if isinstance(value, str) and name != "route" else value
+        for name, value in binding.items()
+    }
+
+
+def connection_string(binding: Mapping[str, Any], environ: Mapping[str, str], function: str) -> str:
+    """The storage account of a queue binding.
+
+    Raises:
+        LoadError: its setting is missing. Connections by identity are not known here.
+
+    """
+    name = binding.get("connection") or STORAGE
+    if not environ.get(name):
+        raise LoadError(f"function {function}: the app setting {name} must hold a storage connection string")
+    return environ[name]
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LoadError(f"cannot read {file.name}: {error.strerror}") from error
+    except ValueError as error:
+        raise LoadError(f"{file.name} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise LoadError(f"{file.name} must hold a JSON object")
+    return content
+
+
+def _seconds(span: str) -> int:
+    match = re.fullmatch(r"(\d\d):(\d\d):(\d\d)", span)
+    if not match:
+        raise LoadError(f"host.json: {span!r} is no time span like 00:05:00")
+    hours, minutes, seconds = map(int, match.groups())
+    return (hours * 60 + minutes) * 60 + seconds

@@ -1,0 +1,227 @@
+"""The host as a process of its own, seen from the test or command that starts it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple, Self
+
+import requests
+
+from local.host.config import STORAGE
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60
+STOP_SECONDS = 15
+REQUEST_SECONDS = 60
+HOST_LOGGER = "local.host"
+
+_INDENT = "    "
+_LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^ :]+): (.*)")
+
+
+class HostError(Exception):
+    """The host did not start, died, or a function did not do what was asked of it."""
+
+
+class LogLine(NamedTuple):
+    """One log record: further lines of its message are part of `message`."""
+
+    level: str
+    logger: str
+    message: str
+
+
+class _Format(logging.Formatter):
+    """One record a line; what has several lines goes on indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", f"\n{_INDENT}")
+
+
+def log_format() -> logging.Formatter:
+    """How the host writes its log, so that `FunctionsHost` can read it."""
+    return _Format("%(levelname)s %(name)s: %(message)s")
+
+
+class FunctionsHost:
+    """Hosts an app in a process of its own from `__enter__` to `__exit__`; it also dies with its parent.
+
+    The app sees this process's environment, with `environ` and `connection_string` (as AzureWebJobsStorage) on top;
+    what those leave unset comes from `settings_file`, a local.settings.json, if one is given.
+    `lease_seconds`, `retry_seconds` and `max_dequeue_count` are whole numbers and override what the real host and
+    host.json have: 10 minutes of invisibility for a message in work, the pause between tries, and the number of tries.
+    """
+
+    def __init__(
+        self,
+        *,
+        app_dir: Path,
+        connection_string: str,
+        environ: Mapping[str, str] | None = None,
+        key: str = "test-host-key",
+        port: int = 0,
+        settings_file: Path | None = None,
+        lease_seconds: int = 600,
+        retry_seconds: int | None = None,
+        max_dequeue_count: int | None = None,
+    ) -> None:
+        self.key = key
+        self.url = ""
+        self._environ = {**os.environ, **(environ or {}), STORAGE: connection_string, "PYTHONUNBUFFERED": "1"}
+        options = {
+            "app-dir": app_dir.resolve(),
+            "key": key,
+            "port": port,
+            "settings": settings_file.resolve() if settings_file else "",
+            "lease-seconds": lease_seconds,
+            "retry-seconds": retry_seconds,
+            "max-dequeue-count": max_dequeue_count,
+        }
+        self._options = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self._readers: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._running.pid
+
+    @property
+    def auth(self) -> dict[str, str]:
+        """The header that lets a request through to a function of auth level FUNCTION."""
+        return {"x-functions-key": self.key}
+
+    def start(self) -> None:
+        """Start the process and wait until it takes requests.
+
+        Raises:
+            HostError: the app could not be loaded, with what the host wrote about it.
+
+        """
+        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, with options made above
+            [sys.executable, "-m", "local.host", "--until-eof", *self._options],
+            cwd=ROOT,
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (self._process.stdout, self._process.stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
+        try:
+            ready = self.wait_for(lambda line: line.startswith('{"url": '), START_SECONDS)
+        except HostError:
+            self.kill()
+            raise
+        self.url = json.loads(ready)["url"]
+
+    def stop(self) -> None:
+        """Ask the host to stop: it takes no more work, and gives what runs a few seconds. Twice is fine."""
+        process = self._running
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        self._close(process)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would (SIGKILL)."""
+        self._running.kill()
+        self._close(self._running)
+
+    def fire_timer(self, name: str, *, past_due: bool = False) -> None:
+        """Run a timer function now, and wait for its end.
+
+        Raises:
+            HostError: there is no such timer, or the function failed.
+
+        """
+        timer = json.dumps({"IsPastDue": past_due})
+        answer = requests.post(
+            f"{self.url}/admin/functions/{name}", json={"input": timer}, headers=self.auth, timeout=REQUEST_SECONDS
+        )
+        if answer.status_code != requests.codes.accepted:
+            raise HostError(f"timer {name}: the host answered {answer.status_code}")
+        mark = f"Id={answer.headers['x-ms-invocation-id']}, Duration="
+        end = self.wait_for(lambda line: mark in line, REQUEST_SECONDS)
+        if "(Succeeded" not in end:
+            raise HostError(f"timer {name} failed:\n{self.output()}")
+
+    def log_lines(self) -> list[LogLine]:
+        """What the app has logged so far, the oldest first; the host's own lines are left out."""
+        found: list[LogLine] = []
+        for line in self.output().splitlines():
+            match = _LINE.fullmatch(line)
+            if match:
+                found.append(LogLine(*match.groups()))
+            elif line.startswith(_INDENT) and found:
+                found[-1] = found[-1]._replace(message=f"{found[-1].message}\n{line.removeprefix(_INDENT)}")
+        return [line for line in found if line.logger != HOST_LOGGER]
+
+    def output(self) -> str:
+        """All that the process has written so far."""
+        with self._news:
+            return "\n".join(self._lines)
+
+    def wait_for(self, test: Callable[[str], bool], timeout: float) -> str:
+        """The first line of the output, written before or after this call, that passes a test.
+
+        Raises:
+            HostError: there was none in time, or the process ended without it.
+
+        """
+        with self._news:
+            self._news.wait_for(lambda: any(map(test, self._lines)) or self._silent, timeout)
+            found = next(filter(test, self._lines), None)
+        if found is None:
+            raise HostError(f"the host did not say what was waited for; it wrote:\n{self.output()}")
+        return found
+
+    @property
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise HostError("the host was not started")
+        return self._process
+
+    @property
+    def _silent(self) -> bool:
+        return self._running.poll() is not None and not any(r.is_alive() for r in self._readers)
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            with self._news:
+                self._lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+
+    def _close(self, process: subprocess.Popen[str]) -> None:
+        process.wait()
+        for reader in self._readers:
+            reader.join()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()

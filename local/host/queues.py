@@ -1,0 +1,189 @@
+"""The host's part of a storage queue: take, hold, finish, try again, give up. One message at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.storage.queue import QueueMessage
+from azure.storage.queue.aio import QueueClient
+
+from local.host import protos
+from local.host.config import QueueRules, connection_string
+from local.host.protos import Message
+from local.host.worker import Binding, Function, FunctionFailed, Worker
+
+log = logging.getLogger("local.host")
+
+POLL_SECONDS = 0.2
+POISON = "-poison"
+
+# The app shares this process, and its log must not fill with the host's own requests.
+_quiet = logging.Logger("local.host.requests", logging.WARNING)  # noqa: LOG001 - in no hierarchy, hence heard nowhere
+
+
+class Queues:
+    """The queues that the app's bindings name; a queue is created when it is needed and not there."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._clients: dict[tuple[str, str], QueueClient] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    def client(self, function: Function, binding: Binding, suffix: str = "") -> QueueClient:
+        """The queue of a binding, or the one beside it whose name ends in `suffix`."""
+        account = connection_string(binding, self._environ, function.name)
+        name = binding["queueName"] + suffix
+        if (account, name) not in self._clients:
+            self._clients[account, name] = QueueClient.from_connection_string(
+                account, name, logger=_quiet, initial_backoff=1, retry_total=1
+            )
+        return self._clients[account, name]
+
+    async def send(self, function: Function, binding: Binding, texts: list[str]) -> None:
+        """Send what a function put into an output binding, base64 as host.json says."""
+        for text in texts:
+            await _send(self.client(function, binding), base64.b64encode(text.encode()).decode())
+
+
+class QueueTrigger:
+    """Feeds the messages of one queue to one function."""
+
+    def __init__(self, function: Function, queues: Queues, rules: QueueRules, worker: Worker) -> None:
+        self._function = function
+        self._rules = rules
+        self._worker = worker
+        self._queue = queues.client(function, function.trigger)
+        is_poison = self._queue.queue_name.endswith(POISON)
+        self._poison = None if is_poison else queues.client(function, function.trigger, POISON)
+
+    async def poll(self, stop: asyncio.Event) -> None:
+        """Take message by message until `stop` is set. A storage account that does not answer is asked again."""
+        while not stop.is_set():
+            try:
+                message = await self._queue.receive_message(visibility_timeout=self._rules.lease_seconds)
+            except ResourceNotFoundError:
+                await self.create()
+                continue
+            except AzureError as error:
+                log.warning("Queue %s: %s", self._queue.queue_name, error)
+                message = None
+            if message is None:
+                await _is_set_within(stop, POLL_SECONDS)
+            else:
+                await self._work(message)
+
+    async def create(self) -> None:
+        """Create the queue unless it is there."""
+        await _create(self._queue)
+
+    async def _work(self, message: QueueMessage) -> None:
+        try:
+            async with self._held(message):
+                succeeded = await self._succeeds(message)
+            if succeeded:
+                await self._queue.delete_message(message)
+            else:
+                await self._try_again_or_give_up(message)
+        except AzureError as error:  # it becomes visible again by itself
+            log.warning("Queue %s, message %s: %s", self._queue.queue_name, message.id, error)
+
+    async def _succeeds(self, message: QueueMessage) -> bool:
+        if (message.dequeue_count or 0) > self._rules.max_dequeue_count:
+            return False  # its last try died without a word
+        try:
+            text = base64.b64decode(message.content, validate=True).decode()
+        except ValueError:
+            log.error("Queue %s, message %s is no base64 text", self._queue.queue_name, message.id)  # noqa: TRY400 - known
+            return False
+        try:
+            await self._worker.run(self._function, protos.TypedData(string=text), _metadata(message, text))
+        except FunctionFailed:
+            return False
+        return True
+
+    async def _try_again_or_give_up(self, message: QueueMessage) -> None:
+        if self._poison is None:
+            return  # as the real host: nowhere to put it, so it stays invisible until its time is over
+        if (message.dequeue_count or 0) < self._rules.max_dequeue_count:
+            await self._queue.update_message(message, visibility_timeout=self._rules.retry_seconds)
+            return
+        log.warning(
+            "Message %s failed %d times: moved to %s", message.id, message.dequeue_count, self._poison.queue_name
+        )
+        await _send(self._poison, message.content)
+        await self._queue.delete_message(message)
+
+    @asynccontextmanager
+    async def _held(self, message: QueueMessage) -> AsyncIterator[None]:
+        """Keep a message invisible: renewed when half of its time is over, `pop_receipt` kept up to date."""
+        done = asyncio.Event()
+        renewal = asyncio.create_task(self._renew(message, done))
+        try:
+            yield
+        finally:
+            done.set()
+            await renewal  # not cancelled: the receipt of a request under way would be lost
+
+    async def _renew(self, message: QueueMessage, done: asyncio.Event) -> None:
+        while not await _is_set_within(done, self._rules.lease_seconds / 2):
+            try:
+                renewed = await self._queue.update_message(message, visibility_timeout=self._rules.lease_seconds)
+                message.pop_receipt = renewed.pop_receipt
+            except AzureError as error:
+                log.warning("Queue %s, message %s not renewed: %s", self._queue.queue_name, message.id, error)
+
+
+async def _send(queue: QueueClient, content: str) -> None:
+    try:
+        await queue.send_message(content)
+    except ResourceNotFoundError:
+        await _create(queue)
+        await queue.send_message(content)
+
+
+async def _create(queue: QueueClient) -> None:
+    try:
+        await queue.create_queue()
+    except AzureError as error:
+        if getattr(error, "error_code", None) != "QueueAlreadyExists":
+            raise
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _metadata(message: QueueMessage, text: str) -> dict[str, Message]:
+    """What the host tells about a message, each value as JSON."""
+    times = {
+        "InsertionTime": message.inserted_on,
+        "ExpirationTime": message.expires_on,
+        "NextVisibleTime": message.next_visible_on,
+    }
+    values = {
+        "Id": message.id,
+        "DequeueCount": message.dequeue_count,
+        "PopReceipt": message.pop_receipt,
+        "QueueTrigger": text,
+    } | {name: moment.isoformat() for name, moment in times.items() if moment is not None}
+    return {name: protos.TypedData(json=json.dumps(value)) for name, value in values.items()}
