@@ -1,0 +1,112 @@
+"""What can go wrong with an answer, as values: one `Fault` says in what an answer differs from a good one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Literal
+
+Framing = Literal["length", "chunked", "close"]
+"""How the end of a body shows: by Content-Length, by a last chunk, or only by the end of the connection."""
+
+
+class Gate:
+    """A pause of its own length: the answer stops there until `open` is called (or the simulator stops)."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def open(self) -> None:
+        """Let the answer go on."""
+        self.opened.set()
+
+    def wait_until_reached(self, seconds: float = 30) -> None:
+        """Return once an answer stands at the gate.
+
+        Raises:
+            TimeoutError: none came.
+
+        """
+        if not self.reached.wait(seconds):
+            raise TimeoutError(f"no answer reached the gate within {seconds} s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """In what one answer differs from a good one. Any of these can be combined; offsets count bytes of the body."""
+
+    status: int | None = None
+    """This status instead; unless `body` is given, with a short text instead of the archive."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Added to the answer's own, or instead of those of the same name."""
+    body: bytes | None = None
+    """These bytes instead: a page, an archive made by hand, nothing at all."""
+    framing: Framing = "length"
+    flip: int | None = None
+    """The byte at this offset (from the end if negative) is wrong in one bit."""
+    cut: int | None = None
+    """The connection ends after so many bytes; before the status line at -1."""
+    reset: bool = False
+    """A cut is a reset (RST), not an orderly end (FIN)."""
+    pause: float | Gate = 0
+    """Seconds, or a gate, to wait at `pause_at`."""
+    pause_at: int = -1
+    """Before the status line at -1, else after so many bytes."""
+    drip: float = 0
+    """Seconds between any two pieces of `drip_bytes`."""
+    drip_bytes: int = 1024
+
+
+def too_many_requests(retry_after: float | str | None = None) -> Fault:
+    """429, with `Retry-After` where given: seconds, or any text."""
+    return Fault(status=429, headers={} if retry_after is None else {"Retry-After": str(retry_after)})
+
+
+def http_date(seconds: float) -> str:
+    """So many seconds from now, as the date of a `Retry-After`."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+def redirect(location: str, status: int = 302) -> Fault:
+    """Somewhere else."""
+    return Fault(status=status, headers={"Location": location})
+
+
+def page(text: str = "<!doctype html><title>Maintenance</title>", content_type: str = "text/html") -> Fault:
+    """200 with something that is no archive."""
+    return Fault(body=text.encode(), headers={"Content-Type": content_type})
+
+
+SPELLINGS = (
+    "a status (503), html, chunked, close, cut:N, reset:N, flip:N, stall:SECONDS, drip:SECONDS, retry-after:SECONDS"
+)
+
+
+def parse(text: str) -> Fault:
+    """A fault as the command line spells it.
+
+    Raises:
+        ValueError: it is none of `SPELLINGS`.
+
+    """
+    name, _, number = text.partition(":")
+    spellings: dict[str, Callable[[], Fault]] = {
+        "html": page,
+        "chunked": lambda: Fault(framing="chunked"),
+        "close": lambda: Fault(framing="close"),
+        "cut": lambda: Fault(cut=int(number)),
+        "reset": lambda: Fault(cut=int(number), reset=True),
+        "flip": lambda: Fault(flip=int(number)),
+        "stall": lambda: Fault(pause=float(number)),
+        "drip": lambda: Fault(drip=float(number)),
+        "retry-after": lambda: too_many_requests(number),
+    }
+    if name.isdecimal() and not number:
+        return Fault(status=int(name))
+    if name not in spellings:
+        raise ValueError(f"{text!r} is none of: {SPELLINGS}")
+    return spellings[name]()
