@@ -1,0 +1,348 @@
+// Everything that the exporter needs, in a resource group of its own in Germany West Central.
+
+targetScope = 'subscription'
+
+@description('Required. Name of the environment; resources are named after it.')
+@minLength(1)
+@maxLength(32)
+param environmentName string
+
+@description('Optional. Region of everything that can hold data. It stays in Germany West Central.')
+@allowed(['germanywestcentral'])
+param location string = 'germanywestcentral'
+
+@description('Required. Address that alerts are sent to.')
+@minLength(3)
+param alertEmail string
+
+@description('Optional. Object id of the user or group that may set the Amplitude keys in the vault; empty for nobody new.')
+param keysPrincipalId string = ''
+
+@description('Optional. What `keysPrincipalId` is.')
+@allowed(['Group', 'ServicePrincipal', 'User'])
+param keysPrincipalType string = 'User'
+
+@description('Optional. Purge protection for the vault and a delete lock on the storage account with the events. Turn it off only to try the project: purge protection cannot be undone.')
+param protect bool = true
+
+@description('Optional. Storage and vault are reached through private endpoints only, from a network of the app\'s own.')
+param privateNetworking bool = false
+
+@description('Optional. Public IPv4 addresses or ranges that may reach the vault and the events all the same while private networking is on, for instance to set the keys.')
+param allowedIpAddresses string[] = []
+
+@description('Optional. Redundancy of storage: over three zones of the region, or in one place. Nothing leaves the region.')
+@allowed(['Standard_LRS', 'Standard_ZRS'])
+param storageRedundancy string = 'Standard_ZRS'
+
+@description('Optional. Spreads the app over zones. The platform then bills always-ready instances.')
+param zoneRedundant bool = false
+
+@description('Optional. Most instances at a time, one message each. Amplitude documents no rate limit and is asked gently.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int = 1
+
+@description('Optional. Memory of an instance in MB.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int = 2048
+
+@description('Optional. Days after its last change that an event blob moves to the cool tier.')
+@minValue(1)
+param coolAfterDays int = 60
+
+@description('Optional. Days that a deleted blob or container can be restored.')
+@minValue(7)
+@maxValue(365)
+param deletedRetentionDays int = 14
+
+@description('Optional. Days that an old version of a blob is kept.')
+@minValue(1)
+param oldVersionDays int = 30
+
+@description('Optional. Days that log lines are kept.')
+@minValue(30)
+@maxValue(730)
+param logRetentionDays int = 90
+
+@description('Optional. Hour (UTC) by which yesterday must have landed; later, the alert fires.')
+@minValue(4)
+@maxValue(23)
+param missingDayHour int = 12
+
+@description('Optional. Per cent of the median of the last seven days below which a day\'s events are reported.')
+@minValue(1)
+@maxValue(99)
+param lowVolumePercent int = 50
+
+@description('Optional. Who may call the HTTP routes: `function` for host keys, `entra` for sign-in with Microsoft Entra.')
+@allowed(['entra', 'function'])
+param httpAuth string = 'function'
+
+@description('Optional. Client id of the app registration for sign-in. Required with `entra`.')
+param entraClientId string = ''
+
+@description('Optional. Client ids of other applications whose tokens are let in, for instance a scheduler\'s.')
+param entraAllowedApplications string[] = []
+
+@description('Optional. Data region of the Amplitude project.')
+@allowed(['eu', 'us'])
+param dataRegion string = 'eu'
+
+@description('Optional. Another export endpoint than Amplitude\'s own; empty for the region\'s.')
+param exportUrl string = ''
+
+@description('Optional. Container that the days land in.')
+@minLength(3)
+@maxLength(63)
+param containerName string = 'amplitude-events'
+
+@description('Optional. What is put before every blob name.')
+@maxLength(512)
+param prefix string = ''
+
+@description('Optional. Event blobs as JSON Lines, or as Amplitude\'s own gzip.')
+@allowed(['json', 'json.gz'])
+param format string = 'json'
+
+@description('Optional. When the newest day is exported, as six-field NCRONTAB in UTC.')
+param schedule string = '0 30 3 * * *'
+
+@description('Optional. Queue of exports.')
+@minLength(3)
+@maxLength(56)
+param queueName string = 'amplitude-exports'
+
+@description('Optional. So many days are looked back for what is missing; 0 turns it off.')
+@minValue(0)
+@maxValue(366)
+param lookbackDays int = 7
+
+@description('Optional. First day wanted, like 2025-11-04; empty for no limit.')
+param startDate string = ''
+
+@description('Optional. Days that exported events are kept; 0 keeps them for ever.')
+@minValue(0)
+@maxValue(36500)
+param retentionDays int = 0
+
+@description('Optional. Hours asked for in one request.')
+@minValue(1)
+@maxValue(24)
+param windowHours int = 24
+
+@description('Optional. Tries at one request.')
+@minValue(1)
+@maxValue(100)
+param maxAttempts int = 5
+
+@description('Optional. Delay before the second try in seconds; decimals are allowed.')
+param retrySeconds string = '1'
+
+@description('Optional. Seconds that Amplitude may take before its first byte.')
+@minValue(1)
+@maxValue(3600)
+param readTimeoutSeconds int = 600
+
+var token = uniqueString(subscription().id, environmentName, location)
+var appName = 'func-amplitude-${token}'
+var tags = { 'azd-env-name': environmentName }
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: 'rg-${environmentName}'
+  location: location
+  tags: tags
+}
+
+module identity 'modules/identity.bicep' = {
+  name: 'identity'
+  scope: group
+  params: {
+    name: 'id-amplitude-${token}'
+    location: location
+    tags: tags
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring'
+  scope: group
+  params: {
+    workspaceName: 'log-amplitude-${token}'
+    applicationInsightsName: 'appi-amplitude-${token}'
+    location: location
+    tags: tags
+    retentionDays: logRetentionDays
+    writerPrincipalId: identity.outputs.principalId
+  }
+}
+
+module hostStorage 'modules/host-storage.bicep' = {
+  name: 'host-storage'
+  scope: group
+  params: {
+    name: 'sthost${token}'
+    location: location
+    tags: tags
+    redundancy: storageRedundancy
+    queueName: queueName
+    appPrincipalId: identity.outputs.principalId
+    privateNetworking: privateNetworking
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module dataStorage 'modules/data-storage.bicep' = {
+  name: 'data-storage'
+  scope: group
+  params: {
+    name: 'stdata${token}'
+    location: location
+    tags: tags
+    redundancy: storageRedundancy
+    containerName: containerName
+    prefix: prefix
+    appPrincipalId: identity.outputs.principalId
+    protect: protect
+    privateNetworking: privateNetworking
+    allowedIpAddresses: allowedIpAddresses
+    coolAfterDays: coolAfterDays
+    deletedRetentionDays: deletedRetentionDays
+    oldVersionDays: oldVersionDays
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module vault 'modules/vault.bicep' = {
+  name: 'vault'
+  scope: group
+  params: {
+    name: 'kv-amp-${token}'
+    location: location
+    tags: tags
+    protect: protect
+    privateNetworking: privateNetworking
+    allowedIpAddresses: allowedIpAddresses
+    appPrincipalId: identity.outputs.principalId
+    keysPrincipalId: keysPrincipalId
+    keysPrincipalType: keysPrincipalType
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module network 'modules/network.bicep' = if (privateNetworking) {
+  name: 'network'
+  scope: group
+  params: {
+    name: 'vnet-amplitude-${token}'
+    location: location
+    tags: tags
+  }
+}
+
+module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworking) {
+  name: 'private-endpoints'
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    networkId: network.?outputs.id ?? ''
+    subnetId: network.?outputs.endpointSubnetId ?? ''
+    dataStorageId: dataStorage.outputs.id
+    hostStorageId: hostStorage.outputs.id
+    vaultId: vault.outputs.id
+  }
+}
+
+module app 'modules/app.bicep' = {
+  name: 'app'
+  scope: group
+  params: {
+    name: appName
+    planName: 'plan-amplitude-${token}'
+    location: location
+    tags: tags
+    identityId: identity.outputs.id
+    identityClientId: identity.outputs.clientId
+    hostStorageName: hostStorage.outputs.name
+    deploymentContainerUrl: hostStorage.outputs.deploymentContainerUrl
+    applicationInsightsName: monitoring.outputs.applicationInsightsName
+    maximumInstanceCount: maximumInstanceCount
+    instanceMemoryMB: instanceMemoryMB
+    zoneRedundant: zoneRedundant
+    subnetId: network.?outputs.appSubnetId ?? ''
+    httpAuth: httpAuth
+    entraClientId: entraClientId
+    entraAllowedApplications: entraAllowedApplications
+    settings: {
+      // References, not values. Until the secrets are there, the app gets this text and says which one is missing.
+      AMP_API_KEY: '@Microsoft.KeyVault(SecretUri=${vault.outputs.url}secrets/amplitude-api-key)'
+      AMP_SECRET_KEY: '@Microsoft.KeyVault(SecretUri=${vault.outputs.url}secrets/amplitude-secret-key)'
+      AMP_DATA_REGION: dataRegion
+      AMP_EXPORT_URL: exportUrl
+      EXPORT_STORAGE__blobServiceUri: dataStorage.outputs.blobServiceUrl
+      EXPORT_STORAGE__clientId: identity.outputs.clientId
+      EXPORT_CONTAINER: containerName
+      EXPORT_PREFIX: prefix
+      EXPORT_FORMAT: format
+      EXPORT_SCHEDULE: schedule
+      EXPORT_QUEUE: queueName
+      EXPORT_LOOKBACK_DAYS: string(lookbackDays)
+      EXPORT_START_DATE: startDate
+      EXPORT_RETENTION_DAYS: string(retentionDays)
+      EXPORT_HTTP_AUTH: httpAuth
+      EXPORT_WINDOW_HOURS: string(windowHours)
+      EXPORT_MAX_ATTEMPTS: string(maxAttempts)
+      EXPORT_RETRY_SECONDS: retrySeconds
+      EXPORT_READ_TIMEOUT_SECONDS: string(readTimeoutSeconds)
+    }
+  }
+  // With public access off, the app must find the private ways when it first starts.
+  dependsOn: [privateEndpoints]
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  scope: group
+  params: {
+    name: appName
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    email: alertEmail
+    missingDayHour: missingDayHour
+    lowVolumePercent: lowVolumePercent
+  }
+}
+
+module workbook 'modules/workbook.bicep' = {
+  name: 'workbook'
+  scope: group
+  params: {
+    title: 'Amplitude export (${environmentName})'
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+@description('Region of the deployment.')
+output AZURE_LOCATION string = location
+
+@description('Resource group of everything.')
+output AZURE_RESOURCE_GROUP string = group.name
+
+@description('Name of the function app.')
+output FUNCTION_APP_NAME string = app.outputs.name
+
+@description('URL of the function app.')
+output FUNCTION_APP_URL string = app.outputs.url
+
+@description('Vault that the Amplitude keys belong into.')
+output KEY_VAULT_NAME string = vault.outputs.name
+
+@description('Storage account that the days land in.')
+output DATA_STORAGE_ACCOUNT string = dataStorage.outputs.name
+
+@description('Container that the days land in.')
+output EVENTS_CONTAINER string = containerName

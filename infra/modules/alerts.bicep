@@ -1,0 +1,143 @@
+// Who is told, and of what. The queries are files of their own, so that they can be tried in the portal and are tested.
+
+@description('Required. Start of the names of the alert rules.')
+param name string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of every resource.')
+param tags object
+
+@description('Required. Workspace with the log lines.')
+param workspaceId string
+
+@description('Required. Address that alerts are sent to.')
+param email string
+
+@description('Required. Hour (UTC) by which yesterday must have landed.')
+param missingDayHour int
+
+@description('Required. Per cent of the median volume below which a day is reported.')
+param lowVolumePercent int
+
+var rules = [
+  {
+    name: 'day-missing'
+    displayName: 'Amplitude export: a day has not landed'
+    description: 'No export of the day that is due has come to its end. Runbook: docs/operations.md.'
+    severity: 1
+    // Each file sets its figures in its first lines, so that it runs as it is; the parameters take their place here.
+    query: replace(
+      loadTextContent('../queries/day-missing.kql'),
+      'let due_hour = 12;',
+      'let due_hour = ${missingDayHour};'
+    )
+    frequency: 'PT1H'
+    window: 'P1D'
+    // The day's export may have ended up to 34 hours ago, and two days are the most that a log alert reads.
+    timeRange: 'P2D'
+    dimensions: ['day']
+  }
+  {
+    name: 'day-given-up'
+    displayName: 'Amplitude export: a run was given up'
+    description: 'An error that no retry mends. Someone has to act. Runbook: docs/operations.md.'
+    severity: 1
+    query: loadTextContent('../queries/day-given-up.kql')
+    frequency: 'PT15M'
+    window: 'PT1H'
+    timeRange: null
+    dimensions: ['day', 'error_type']
+  }
+  {
+    name: 'volume-low'
+    displayName: 'Amplitude export: far fewer events than usual'
+    description: 'The day landed, with far fewer events than the days before it. Runbook: docs/operations.md.'
+    severity: 2
+    query: replace(
+      loadTextContent('../queries/volume-low.kql'),
+      'let least_percent = 50;',
+      'let least_percent = ${lowVolumePercent};'
+    )
+    frequency: 'PT1H'
+    window: 'P1D'
+    timeRange: null
+    dimensions: ['day']
+  }
+  {
+    name: 'poison-queue'
+    displayName: 'Amplitude export: a message in the poison queue'
+    description: 'The Functions host gave a message up after its last try. Runbook: docs/operations.md.'
+    severity: 1
+    query: loadTextContent('../queries/poison-queue.kql')
+    frequency: 'PT15M'
+    window: 'PT1H'
+    timeRange: null
+    dimensions: []
+  }
+]
+
+resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: '${name}-people'
+  location: 'global' // an action group knows no region; it holds the address, no event
+  tags: tags
+  properties: {
+    enabled: true
+    groupShortName: 'amplitude'
+    emailReceivers: [
+      {
+        name: 'people'
+        emailAddress: email
+        useCommonAlertSchema: true
+      }
+    ]
+  }
+}
+
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for rule in rules: {
+    name: '${name}-${rule.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: rule.displayName
+      description: rule.description
+      enabled: true
+      severity: rule.severity
+      scopes: [workspaceId]
+      evaluationFrequency: rule.frequency
+      windowSize: rule.window
+      overrideQueryTimeRange: rule.timeRange // null: just the window
+      autoMitigate: true
+      // In an empty subscription a table may only come into being with its first row.
+      skipQueryValidation: true
+      criteria: {
+        allOf: [
+          {
+            // Every query returns a row for each thing to report, and none if all is well.
+            query: rule.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: 0
+            dimensions: [
+              for dimension in rule.dimensions: {
+                name: dimension
+                operator: 'Include'
+                values: ['*']
+              }
+            ]
+            failingPeriods: {
+              numberOfEvaluationPeriods: 1
+              minFailingPeriodsToAlert: 1
+            }
+          }
+        ]
+      }
+      actions: {
+        actionGroups: [people.id]
+      }
+    }
+  }
+]

@@ -1,0 +1,131 @@
+// The storage account of the Functions host: deployed packages, the host's own state, and the queue of exports.
+// No event ever lands here.
+
+import { roleIds } from '../roles.bicep'
+
+@description('Required. Name of the account.')
+@minLength(3)
+@maxLength(24)
+param name string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of every resource.')
+param tags object
+
+@description('Required. Redundancy inside the region.')
+@allowed(['Standard_LRS', 'Standard_ZRS'])
+param redundancy string
+
+@description('Required. Name of the queue of exports.')
+param queueName string
+
+@description('Required. Object id of the identity of the app.')
+param appPrincipalId string
+
+@description('Required. Turns access from public networks off; private endpoints take its place.')
+param privateNetworking bool
+
+@description('Required. Workspace that receives diagnostic logs.')
+param workspaceId string
+
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
+  name: name
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: {
+    name: redundancy
+  }
+  properties: {
+    accessTier: 'Hot'
+    allowBlobPublicAccess: false
+    allowCrossTenantReplication: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    minimumTlsVersion: 'TLS1_2'
+    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+    supportsHttpsTrafficOnly: true
+    networkAcls: {
+      bypass: 'None'
+      defaultAction: privateNetworking ? 'Deny' : 'Allow'
+    }
+  }
+
+  resource blobs 'blobServices' = {
+    name: 'default'
+    properties: {
+      // The host's state is rebuilt by the host; what helps here is to find a deleted package again.
+      deleteRetentionPolicy: {
+        enabled: true
+        days: 7
+      }
+      containerDeleteRetentionPolicy: {
+        enabled: true
+        days: 7
+      }
+    }
+
+    resource deployments 'containers' = {
+      name: 'deployments'
+    }
+  }
+
+  resource queues 'queueServices' = {
+    name: 'default'
+
+    resource exports 'queues' = {
+      name: queueName
+    }
+
+    // The host would make it at the first message that it gives up; the function that reads it should not wait for that.
+    resource poison 'queues' = {
+      name: '${queueName}-poison'
+    }
+  }
+}
+
+// The host needs all three on the whole account: it names containers, queues and tables of its own.
+var hostRoles = [
+  'Storage Blob Data Owner'
+  'Storage Queue Data Contributor'
+  'Storage Table Data Contributor'
+]
+
+resource hostRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for role in hostRoles: {
+    scope: account
+    name: guid(account.id, appPrincipalId, roleIds[role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[role])
+      principalId: appPrincipalId
+      principalType: 'ServicePrincipal'
+    }
+  }
+]
+
+// Only writes: reads would be the host's polling, and cost more than they tell. A message put into the poison queue
+// is a write, and one alert waits for it.
+resource queueLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: account::queues
+  name: 'to-workspace'
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'StorageWrite'
+        enabled: true
+      }
+    ]
+  }
+}
+
+@description('Name of the account.')
+output name string = account.name
+
+@description('Resource id of the account.')
+output id string = account.id
+
+@description('URL of the container for deployed packages.')
+output deploymentContainerUrl string = '${account.properties.primaryEndpoints.blob}${account::blobs::deployments.name}'

@@ -1,0 +1,25 @@
+// The one identity of the app. It is user-assigned, so that its rights exist before the app first starts.
+
+@description('Required. Name of the identity.')
+param name string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of every resource.')
+param tags object
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: name
+  location: location
+  tags: tags
+}
+
+@description('Resource id, for what the identity is assigned to.')
+output id string = identity.id
+
+@description('Client id, for what asks for tokens.')
+output clientId string = identity.properties.clientId
+
+@description('Object id, for role assignments.')
+output principalId string = identity.properties.principalId

@@ -1,0 +1,70 @@
+// Where log lines go: a workspace and the Application Insights resource that writes into it.
+
+import { roleIds } from '../roles.bicep'
+
+@description('Required. Name of the Log Analytics workspace.')
+param workspaceName string
+
+@description('Required. Name of the Application Insights resource.')
+param applicationInsightsName string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of every resource.')
+param tags object
+
+@description('Required. Days that log lines are kept. What is above 90 costs extra.')
+param retentionDays int
+
+@description('Required. Object id of the identity that sends telemetry.')
+param writerPrincipalId string
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
+  name: workspaceName
+  location: location
+  tags: tags
+  properties: {
+    sku: {
+      name: 'PerGB2018'
+    }
+    retentionInDays: retentionDays
+    features: {
+      disableLocalAuth: true
+    }
+    // No daily cap: it would cut off the very lines that the alerts wait for.
+  }
+}
+
+resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
+  name: applicationInsightsName
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    DisableLocalAuth: true
+    // Every line counts: a dropped `run_complete` would look like a missing day.
+    SamplingPercentage: 100
+  }
+}
+
+resource sendsTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: applicationInsights
+  name: guid(applicationInsights.id, writerPrincipalId, roleIds['Monitoring Metrics Publisher'])
+  properties: {
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Monitoring Metrics Publisher']
+    )
+    principalId: writerPrincipalId
+    principalType: 'ServicePrincipal'
+  }
+}
+
+@description('Resource id of the workspace.')
+output workspaceId string = workspace.id
+
+@description('Name of the Application Insights resource.')
+output applicationInsightsName string = applicationInsights.name

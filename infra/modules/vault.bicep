@@ -1,0 +1,116 @@
+// The vault for the two Amplitude keys. The template makes the vault, never the secrets: their values would pass
+// through parameters and the deployment's history.
+
+import { roleIds } from '../roles.bicep'
+
+@description('Required. Name of the vault.')
+@minLength(3)
+@maxLength(24)
+param name string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of every resource.')
+param tags object
+
+@description('Required. Forbids that the deleted vault is purged. It cannot be turned off again.')
+param protect bool
+
+@description('Required. Turns access from public networks off; a private endpoint takes its place.')
+param privateNetworking bool
+
+@description('Required. Addresses that may reach the vault all the same while private networking is on.')
+param allowedIpAddresses string[]
+
+@description('Required. Object id of the identity of the app, which reads the secrets.')
+param appPrincipalId string
+
+@description('Required. Object id of who may set the secrets; empty for nobody new.')
+param keysPrincipalId string
+
+@description('Required. What that is.')
+@allowed(['Group', 'ServicePrincipal', 'User'])
+param keysPrincipalType string
+
+@description('Required. Workspace that receives the audit log.')
+param workspaceId string
+
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+  name: name
+  location: location
+  tags: tags
+  properties: {
+    tenantId: tenant().tenantId
+    sku: {
+      family: 'A'
+      name: 'standard'
+    }
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    // Fixed when the vault is made, so it is the longest from the start.
+    softDeleteRetentionInDays: 90
+    // Azure knows no "off" once it has been on, and refuses false: leave it out instead.
+    enablePurgeProtection: protect ? true : null
+    publicNetworkAccess: privateNetworking && empty(allowedIpAddresses) ? 'Disabled' : 'Enabled'
+    networkAcls: {
+      // The platform resolves the app's Key Vault references through the app's own network, so nothing need bypass.
+      bypass: 'None'
+      defaultAction: privateNetworking ? 'Deny' : 'Allow'
+      ipRules: [
+        for address in allowedIpAddresses: {
+          value: address
+        }
+      ]
+    }
+  }
+}
+
+resource appReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: vault
+  name: guid(vault.id, appPrincipalId, roleIds['Key Vault Secrets User'])
+  properties: {
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets User']
+    )
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+  }
+}
+
+resource keysAreSet 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keysPrincipalId)) {
+  scope: vault
+  name: guid(vault.id, keysPrincipalId, roleIds['Key Vault Secrets Officer'])
+  properties: {
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets Officer']
+    )
+    principalId: keysPrincipalId
+    principalType: keysPrincipalType
+  }
+}
+
+resource auditLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: vault
+  name: 'to-workspace'
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        categoryGroup: 'audit'
+        enabled: true
+      }
+    ]
+  }
+}
+
+@description('Name of the vault.')
+output name string = vault.name
+
+@description('Resource id of the vault.')
+output id string = vault.id
+
+@description('URL of the vault, with a slash at its end.')
+output url string = vault.properties.vaultUri
