@@ -6,7 +6,10 @@
     │   ├── BrokenArchive             cut, damaged, or no archive at all
     │   ├── StorageUnavailable        the storage account does not answer, or not in time
     │   ├── DayLocked                 another run is exporting the day
-    │   └── Displaced                 another try has taken the day over
+    │   ├── ConditionNotMet           a conditional write found another state than was read
+    │   ├── Displaced                 another try has taken the day over
+    │   ├── RunDied                   a run ended without a word
+    │   └── InternalError             a fault of the app itself
     └── PermanentError            the same try would fail again: someone has to act
         ├── SettingsError             app settings missing or wrong
         ├── InvalidDate               no date, in the future, not complete yet, beyond the retention
@@ -49,7 +52,17 @@ class PermanentError(ExportError):
 
 
 class AmplitudeUnavailable(TransientError):
-    """Amplitude did not answer, or only with 429 or 5xx, at all tries."""
+    """Amplitude did not answer, or only with 429 or 5xx, at all tries.
+
+    `slow`: it took too long (504 or a read time-out), so that asking for less may help. `throttled`: it said 429.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, slow: bool = False, throttled: bool = False
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.slow = slow
+        self.throttled = throttled
 
 
 class BrokenArchive(TransientError):
@@ -64,8 +77,20 @@ class DayLocked(TransientError):
     """Another run is exporting the day."""
 
 
+class ConditionNotMet(TransientError):
+    """A conditional write found another state than was read: somebody else was there first."""
+
+
 class Displaced(TransientError):
     """Another try has taken the day over; what this one did is void."""
+
+
+class RunDied(TransientError):
+    """A run ended without a word: its host was stopped, or ran out of time or memory."""
+
+
+class InternalError(TransientError):
+    """A fault of the app itself."""
 
 
 class SettingsError(PermanentError):

@@ -107,7 +107,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         storage_url=url,
         storage_client_id=reader.text("EXPORT_STORAGE__clientId"),
         container=reader.matching(
-            "EXPORT_CONTAINER", "amplitude-events", _is_container_name,
+            "EXPORT_CONTAINER",
+            "amplitude-events",
+            _is_container_name,
             "a container's name: 3 to 63 lower-case letters, digits and single hyphens",
         ),
         prefix=reader.prefix("EXPORT_PREFIX"),
@@ -116,7 +118,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             "EXPORT_SCHEDULE", DEFAULT_SCHEDULE, _is_ncrontab, "a six-field NCRONTAB expression like 0 30 3 * * *"
         ),
         queue=reader.matching(
-            "EXPORT_QUEUE", DEFAULT_QUEUE, _is_queue_name,
+            "EXPORT_QUEUE",
+            DEFAULT_QUEUE,
+            _is_queue_name,
             "a queue's name: 3 to 56 lower-case letters, digits and single hyphens",
         ),
         lookback_days=reader.whole("EXPORT_LOOKBACK_DAYS", 7, 0, 366),
@@ -157,7 +161,8 @@ class _Reader:
         value = self._environ.get(name, "").strip()
         if value.startswith(_KEY_VAULT):
             self._wrong(
-                name, "is a Key Vault reference that did not resolve: does the secret exist in the vault, "
+                name,
+                "is a Key Vault reference that did not resolve: does the secret exist in the vault, "
                 "and may the app's identity read it (role Key Vault Secrets User)?",
             )
             return default
@@ -168,7 +173,7 @@ class _Reader:
         value = self.text(name)
         if not value and len(self.problems) == before:
             self._wrong(name, "is missing: the key of your Amplitude project (Settings > Projects > General)")
-        if not value.isprintable() or ":" in value and name == "AMP_API_KEY":
+        if not value.isprintable() or (":" in value and name == "AMP_API_KEY"):
             self._wrong(name, "holds characters that no Amplitude key has: was it copied whole, and alone?")
         return value
 
@@ -236,7 +241,9 @@ class _Reader:
         elif user is not None or parts.query or parts.fragment:
             self._wrong(name, "must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
         elif parts.scheme == "http" and not _is_loopback(host):
-            self._wrong(name, "may use plain http only to a loopback address: the keys would go over the wire unprotected")
+            self._wrong(
+                name, "may use plain http only to a loopback address: the keys would go over the wire unprotected"
+            )
         elif region == "eu" and host.rstrip(".").lower() in ("amplitude.com", "www.amplitude.com"):
             self._wrong(name, "points to Amplitude's US servers while AMP_DATA_REGION is eu")
         return value
@@ -249,8 +256,10 @@ class _Reader:
                 "just one of them must be set: the URL of the account for a managed identity, "
                 "or, on a laptop, a connection string",
             )
-        if connection and connection.lower() != _DEVELOPMENT_STORAGE.lower() and not re.search(
-            r"(^|;)\s*(AccountName|BlobEndpoint)\s*=\s*[^;\s]", connection, re.IGNORECASE
+        if (
+            connection
+            and connection.lower() != _DEVELOPMENT_STORAGE.lower()
+            and not re.search(r"(^|;)\s*(AccountName|BlobEndpoint)\s*=\s*[^;\s]", connection, re.IGNORECASE)
         ):
             self._wrong("EXPORT_STORAGE", f"must be a connection string, or {_DEVELOPMENT_STORAGE}")
         if url:

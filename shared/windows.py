@@ -51,9 +51,7 @@ class Window:
 
     def split(self, hours: int) -> list[Window]:
         """The window in pieces of at most `hours`, in order."""
-        return [
-            Window(self.day, start, min(start + hours, self.end)) for start in range(self.start, self.end, hours)
-        ]
+        return [Window(self.day, start, min(start + hours, self.end)) for start in range(self.start, self.end, hours)]
 
     def __str__(self) -> str:
         return f"{self.first_hour} to {self.last_hour} UTC"

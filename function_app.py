@@ -1,0 +1,112 @@
+"""The function app: triggers and bindings, a few lines each. What they do is in `shared`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import azure.functions as func
+
+from shared import api
+from shared.app import App, open_app
+from shared.errors import ExportError, InvalidMessage, SettingsError
+from shared.journal import log
+from shared.manifest import RunError
+from shared.nightly import Nightly
+from shared.runs import Order, log_failed
+from shared.settings import binding_queue, binding_schedule, check_sign_in
+
+check_sign_in(os.environ)
+# Request lines of the storage library would bury the app's own.
+logging.getLogger("azure").setLevel(logging.WARNING)
+
+QUEUE = binding_queue(os.environ)
+STORAGE = "AzureWebJobsStorage"
+SIGNED_IN = os.environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra"
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS if SIGNED_IN else func.AuthLevel.FUNCTION)
+connections = ExitStack()
+
+
+@functools.cache
+def opened() -> App:
+    """The app of this process: settings are read once, connections are kept. A failure is not remembered."""
+    return connections.enter_context(open_app(os.environ))
+
+
+@app.function_name("nightly")
+@app.timer_trigger(arg_name="timer", schedule=binding_schedule(os.environ), run_on_startup=False, use_monitor=True)
+@app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
+def nightly(timer: func.TimerRequest, messages: func.Out[list[str]]) -> None:
+    """Queue the newest complete day and what the look-back misses; expire; sweep."""
+    with reported():
+        this = opened()
+        found = Nightly(this.runs, this.landing, this.settings, past_due=timer.past_due).work()
+        if found:
+            messages.set(found)
+
+
+@app.function_name("rerun")
+@app.route("exports/{date}", methods=["POST"])
+@app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
+def rerun(req: func.HttpRequest, messages: func.Out[list[str]]) -> func.HttpResponse:
+    """Queue one day."""
+    return api.answer(req, lambda: api.rerun(opened(), req, messages.set), os.environ)
+
+
+@app.function_name("backfill")
+@app.route("exports", methods=["POST"])
+@app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
+def backfill(req: func.HttpRequest, messages: func.Out[list[str]]) -> func.HttpResponse:
+    """Queue each day of a range."""
+    return api.answer(req, lambda: api.backfill(opened(), req, messages.set), os.environ)
+
+
+@app.function_name("status")
+@app.route("exports/{date}", methods=["GET"])
+def status(req: func.HttpRequest) -> func.HttpResponse:
+    """Latest run and manifest of a day."""
+    return api.answer(req, lambda: api.status(opened(), req), os.environ)
+
+
+@app.function_name("coverage")
+@app.route("exports", methods=["GET"])
+def coverage(req: func.HttpRequest) -> func.HttpResponse:
+    """One row per day, or a page for a browser."""
+    return api.answer(req, lambda: api.coverage(opened(), req), os.environ)
+
+
+@app.function_name("export_day")
+@app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=STORAGE)
+def export_day(message: func.QueueMessage) -> None:
+    """Export one day. A permanent error finishes the message, a transient one lets it come back."""
+    with reported():
+        try:
+            order = Order.from_message(message.get_body().decode("utf-8", "replace"))
+        except InvalidMessage as error:
+            log_failed(None, "", "queue", RunError.of(error))
+            return
+        this = opened()
+        this.runs.work(order, this.export, message_id=message.id or "")
+
+
+@app.function_name("give_up")
+@app.queue_trigger(arg_name="message", queue_name=f"{QUEUE}-poison", connection=STORAGE)
+def give_up(message: func.QueueMessage) -> None:
+    """Record the run of a message that was tried to the last as failed."""
+    with reported():
+        opened().runs.give_up(message.get_body().decode("utf-8", "replace"))
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Let an error go on to the host, without what lies beneath it: that may hold a URL or an event's content."""
+    try:
+        yield
+    except ExportError as error:
+        if isinstance(error, SettingsError):
+            log(logging.ERROR, "settings_invalid", error_message=str(error))
+        raise error from None

@@ -1,0 +1,263 @@
+"""The HTTP routes: who may call, what they may ask, and how they are answered.
+
+Every error is a problem document (RFC 9457) that says what to do; none holds a stack trace or a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import azure.functions as func
+
+from shared.app import App
+from shared.coverage import died, read_coverage
+from shared.errors import ExportError, InvalidDate, SettingsError, TransientError
+from shared.journal import log
+from shared.landing import Document
+from shared.lock import read_status
+from shared.names import Names
+from shared.runs import Asked, DayRunning
+from shared.windows import DAY, check_day, days_between, newest_complete_day, parse_day
+
+MAX_DAYS = 366
+DEFAULT_DAYS = 30
+_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_TITLES = {400: "Bad request", 401: "Not signed in", 403: "Forbidden", 404: "Not found", 409: "Day is being exported"}
+
+Send = Callable[[list[str]], None]
+"""Takes the messages that are to be queued."""
+
+
+class Problem(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, detail: str, **more: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.more = more
+
+
+def answer(
+    request: func.HttpRequest, route: Callable[[], func.HttpResponse], environ: Mapping[str, str]
+) -> func.HttpResponse:
+    """Carry out a route for a caller who may call it; whatever goes wrong becomes a problem document."""
+    try:
+        _check_caller(request, environ)
+        return route()
+    except Problem as problem:
+        return _problem(problem.status, problem.detail, **problem.more)
+    except InvalidDate as error:
+        return _problem(400, str(error))
+    except SettingsError as error:
+        log(logging.ERROR, "settings_invalid", error_message=str(error))
+        return _problem(503, str(error), title="App settings are missing or wrong")
+    except ExportError as error:
+        log(logging.ERROR, "http_failed", error_type=error.type, error_message=str(error))
+        return _problem(503 if isinstance(error, TransientError) else 500, str(error), title=error.type)
+
+
+def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
+    """POST /api/exports/{date}: queue one day."""
+    day, replacing = _day(request), _flag(request, "replace")
+    try:
+        asked = app.runs.ask(day, "http", replace=replacing)
+    except DayRunning as running:
+        url = _url(request, day)
+        raise Problem(
+            409,
+            f"{day} is being exported now. Follow it at {url}, and ask again when it has ended.",
+            date=day.isoformat(),
+            run_id=running.status.run_id,
+            status_url=url,
+        ) from None
+    if asked.is_new:
+        send([asked.order.to_message()])
+    body = _queued(request, asked)
+    return _json(202, body, {"Location": body["status_url"]})
+
+
+def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
+    """POST /api/exports?from=D&to=D: queue each day of a range."""
+    first, last = _param_day(request, "from"), _param_day(request, "to")
+    if first is None or last is None:
+        raise Problem(400, "A backfill needs from and to, as in POST /api/exports?from=2025-11-01&to=2025-11-30.")
+    _check_range(first, last)
+    replacing = _flag(request, "replace")
+    for day in (first, last):
+        check_day(day, app.clock(), app.settings.retention_days)
+    runs, messages = [], []
+    for day in days_between(first, last):
+        try:
+            asked = app.runs.ask(day, "http", replace=replacing)
+        except DayRunning as running:
+            runs.append(
+                {
+                    "date": day.isoformat(),
+                    "run_id": running.status.run_id,
+                    "status": "running",
+                    "status_url": _url(request, day),
+                }
+            )
+            continue
+        if asked.is_new:
+            messages.append(asked.order.to_message())
+        runs.append(_queued(request, asked))
+    if messages:
+        send(messages)
+    return _json(202, {"runs": runs}, {"Location": f"{_url(request)}?from={first}&to={last}"})
+
+
+def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
+    """GET /api/exports/{date}: a day's latest run and its manifest."""
+    day = _day(request)
+    if day > app.clock().date():
+        check_day(day, app.clock(), 0)
+    names = Names(app.settings.prefix)
+    run, manifest = app.landing.read(names.status(day)), app.landing.read(names.manifest(day))
+    if run is None and manifest is None:
+        raise Problem(404, f"{day} was never exported, nor queued. POST to this address to queue it.")
+    document = day_document(day, run, manifest)
+    if _wants_page(request):
+        from shared.page import day_page  # noqa: PLC0415 - templates are loaded for a browser only
+
+        return _page(day_page(document, app.clock()))
+    return _json(200, document)
+
+
+def day_document(day: date, run: Document | None, manifest: Document | None) -> dict[str, Any]:
+    """A day's latest run and manifest as they are answered."""
+    state = read_status(run.data, "") if run else None
+    landed = json.loads(manifest.data) if manifest else None
+    fields: dict[str, Any] = state.document() if state else {}
+    if run and state and state.status == "running" and not run.leased:
+        fields |= {"status": "failed", "error": asdict(died())}
+    elif run and run.leased:
+        fields |= {"status": "running"}
+    return {
+        "date": day.isoformat(),
+        "status": fields.get("status") or (landed or {}).get("status") or "failed",
+        "run_id": fields.get("run_id") or (landed or {}).get("run_id"),
+        **{key: fields.get(key) for key in ("trigger", "queued_at", "started_at", "updated_at", "progress", "error")},
+        "manifest": landed,
+    }
+
+
+def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
+    """GET /api/exports: one row per day; a page for a browser."""
+    first, last = _range(app, request)
+    rows = read_coverage(app.landing, app.settings, first, last, app.clock())
+    if _wants_page(request):
+        from shared.page import coverage_page  # noqa: PLC0415 - templates are loaded for a browser only
+
+        return _page(coverage_page(rows, first, last, app.clock()))
+    days = [row.document() for row in rows]
+    return _json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": days})
+
+
+def _range(app: App, request: func.HttpRequest) -> tuple[date, date]:
+    newest = newest_complete_day(app.clock())
+    last = _param_day(request, "to") or newest
+    if last > app.clock().date():
+        check_day(last, app.clock(), 0)
+    first = _param_day(request, "from") or last - timedelta(days=min(DEFAULT_DAYS - 1, (last - date.min).days))
+    _check_range(first, last)
+    return first, last
+
+
+def _check_range(first: date, last: date) -> None:
+    if first > last:
+        raise Problem(400, f"The range is empty: from ({first}) is after to ({last}).")
+    if (last - first) // DAY >= MAX_DAYS:
+        raise Problem(
+            400, f"The range has {(last - first) // DAY + 1} days, {MAX_DAYS} at most can be asked for at once."
+        )
+
+
+def _check_caller(request: func.HttpRequest, environ: Mapping[str, str]) -> None:
+    """Refuse who is not signed in, and a page of another site that sends its visitor's browser."""
+    headers = request.headers
+    if environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra" and not (
+        headers.get("X-MS-CLIENT-PRINCIPAL") or headers.get("X-MS-CLIENT-PRINCIPAL-ID")
+    ):
+        raise Problem(401, "Sign in first: these routes are for members of the organisation (Microsoft Entra ID).")
+    if request.method != "POST":
+        return
+    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+    foreign = site not in (None, "same-origin", "none")
+    if origin and site is None:
+        foreign = urlsplit(origin).netloc != urlsplit(request.url).netloc
+    if foreign:
+        raise Problem(403, "A page of another site may not start an export. Use the app's own page, or no browser.")
+
+
+def _day(request: func.HttpRequest) -> date:
+    return parse_day(request.route_params.get("date", ""))
+
+
+def _param_day(request: func.HttpRequest, name: str) -> date | None:
+    text = request.params.get(name)
+    return None if text is None else parse_day(text)
+
+
+def _flag(request: func.HttpRequest, name: str) -> bool:
+    text: str = request.params.get(name, "false")
+    if text.lower() not in ("true", "false"):
+        raise Problem(400, f"{name} is true or false, not {text[:40]!r}.")
+    return text.lower() == "true"
+
+
+def _wants_page(request: func.HttpRequest) -> bool:
+    # Browsers name text/html first; whoever takes anything gets JSON.
+    accept: str = request.headers.get("Accept", "")
+    return accept.strip().lower().startswith("text/html")
+
+
+def _url(request: func.HttpRequest, day: date | None = None) -> str:
+    """The address of a day, or of all; never with the caller's query, which may hold a key."""
+    parts = urlsplit(request.url)
+    route = parts.path.rpartition("/exports")[0] + "/exports"
+    return f"{parts.scheme}://{parts.netloc}{route}" + (f"/{day}" if day else "")
+
+
+def _queued(request: func.HttpRequest, asked: Asked) -> dict[str, Any]:
+    return {
+        "date": asked.status.date.isoformat(),
+        "run_id": asked.status.run_id,
+        "status": "queued",
+        "status_url": _url(request, asked.status.date),
+    }
+
+
+def _json(code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> func.HttpResponse:
+    return func.HttpResponse(
+        json.dumps(body, ensure_ascii=False),
+        status_code=code,
+        headers={**_PRIVATE, **(headers or {})},
+        mimetype="application/json",
+        charset="utf-8",
+    )
+
+
+def _page(page: tuple[str, Mapping[str, str]]) -> func.HttpResponse:
+    text, headers = page
+    return func.HttpResponse(
+        text, status_code=200, headers={**_PRIVATE, **headers}, mimetype="text/html", charset="utf-8"
+    )
+
+
+def _problem(code: int, detail: str, *, title: str = "", **more: Any) -> func.HttpResponse:
+    body = {"type": "about:blank", "title": title or _TITLES[code], "status": code, "detail": detail, **more}
+    return func.HttpResponse(
+        json.dumps(body, ensure_ascii=False),
+        status_code=code,
+        headers=_PRIVATE,
+        mimetype="application/problem+json",
+        charset="utf-8",
+    )

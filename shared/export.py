@@ -1,0 +1,244 @@
+"""The story of one day: windows → members → staged blobs → all verified → committed → manifest → tidied.
+
+The day changes at one instant, the put of its manifest. Before it, everything is invisible or unlisted; after it, only
+what no manifest lists any more is deleted. `docs/protocol.md` says which broken promise each rule prevents.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Protocol
+
+from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, StorageUnavailable
+from shared.fetch import FetchedWindow, StagedFile, Try
+from shared.journal import RunLog, log
+from shared.landing import Blob, Document
+from shared.manifest import (
+    LOW_VOLUME,
+    LandedFile,
+    Manifest,
+    compare,
+    compare_volume,
+    empty_hours,
+)
+from shared.names import CONTENT_TYPES, Names, without_token
+
+
+class Container(Protocol):
+    """What the story needs of the landing; `landing.Landing` is the real one."""
+
+    def read(self, name: str) -> Document | None:
+        """A small blob; None if there is none."""
+
+    def blobs(self, start: str) -> Iterator[Blob]:
+        """All blobs whose name starts so."""
+
+    def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
+        """Make a blob of staged blocks, only where nothing is."""
+
+    def put(self, name: str, data: bytes, metadata: Mapping[str, str], *, over: Document | None) -> datetime:
+        """Write a small blob on condition that what is there is still `over`."""
+
+    def delete(self, name: str) -> bool:
+        """Delete a blob; False if it was gone already."""
+
+
+Each = Callable[[Sequence[Callable[[], None]]], None]
+"""Runs tasks side by side; raises the first failure once none runs any more."""
+
+
+@dataclass(slots=True)
+class Day:
+    """One try's view of the day: what has landed, and what this try puts in its place."""
+
+    this: Try
+    names: Names
+    container: Container
+    each: Each
+    run_log: RunLog
+    clock: Callable[[], datetime]
+
+    def export(self, fetch: Callable[[], Iterator[FetchedWindow]], check: Callable[[], None]) -> Manifest:
+        """Fetch all windows, and make the day what they hold. Returns the manifest that was put.
+
+        `check` raises once the day's lock is lost; it is asked before anything is committed, and before the manifest.
+
+        Raises:
+            ExportError: whatever went wrong; the landed day is as it was. Blobs of this try are gone, unless the
+                manifest put was sent and its outcome is not known.
+
+        """
+        document, landed = self._landed()
+        windows = list(fetch())
+        check()
+        staged = [file for window in windows for file in window.files]
+        if landed is not None and not self.this.replace:
+            refuse_fewer(self.this.day, landed.files, [file.file for file in staged])
+        commits, files = self._choose(staged, landed)
+        manifest = self._manifest(windows, files, landed)
+        try:
+            self._commit(commits)
+            check()
+        except BaseException:
+            self._take_away([file.file.name for file in commits])
+            raise
+        self._put(manifest, document)
+        self._tidy(manifest, landed)
+        return manifest
+
+    def _landed(self) -> tuple[Document | None, Manifest | None]:
+        name = self.names.manifest(self.this.day)
+        document = self.container.read(name)
+        return document, Manifest.from_json(document.data, name) if document else None
+
+    def _choose(
+        self, staged: Sequence[StagedFile], landed: Manifest | None
+    ) -> tuple[list[StagedFile], tuple[LandedFile, ...]]:
+        """What is to be committed, and what the manifest will list: a file with the same bytes keeps its blob."""
+        there = {blob.name for blob in self.container.blobs(self.names.events(self.this.day))} if landed else set()
+        kept = {
+            (without_token(file.name), file.content): file
+            for file in (landed.files if landed else ())
+            if file.name in there
+        }
+        commits: list[StagedFile] = []
+        files: list[LandedFile] = []
+        for one in staged:
+            same = kept.get((without_token(one.file.name), one.file.content))
+            if same is None:
+                commits.append(one)
+            files.append(one.file if same is None else replace(one.file, name=same.name))
+        return commits, tuple(sorted(files, key=lambda file: (file.hour, file.part, file.name)))
+
+    def _manifest(
+        self, windows: Sequence[FetchedWindow], files: tuple[LandedFile, ...], landed: Manifest | None
+    ) -> Manifest:
+        ignored = tuple(entry for window in windows for entry in window.ignored)
+        events = sum(file.events for file in files)
+        volume = compare_volume(events, self._volumes_before())
+        warnings = [f"The archive holds {entry!r}, which is no event file: it was not read." for entry in ignored]
+        if volume and volume.ratio is not None and volume.ratio < LOW_VOLUME:
+            warnings.append(
+                f"Only {events} events, {volume.ratio:.0%} of the median of the days before ({volume.median_events})."
+            )
+        return Manifest(
+            date=self.this.day,
+            run_id=self.this.run_id,
+            try_id=self.this.token,
+            trigger=self.this.trigger,
+            region=self.this.region,
+            started_at=self.this.started_at,
+            finished_at=self.clock(),
+            requests=tuple(window.request for window in windows),
+            files=files,
+            ignored=ignored,
+            warnings=tuple(warnings),
+            volume=volume,
+            changes=compare(landed.files if landed else (), files),
+        )
+
+    def _volumes_before(self) -> list[int]:
+        """Events of each landed day before this one, the latest last."""
+        found: list[tuple[date, int]] = []
+        for blob in self.container.blobs(self.names.folder("manifests")):
+            day = self.names.day_of(blob.name, "manifests")
+            events = blob.metadata.get("events", "")
+            if day is not None and day < self.this.day and events.isdigit():
+                found.append((day, int(events)))
+        return [events for _, events in sorted(found)]
+
+    def _commit(self, commits: Sequence[StagedFile]) -> None:
+        self.each([_call(self._commit_one, file) for file in commits])
+
+    def _commit_one(self, staged: StagedFile) -> None:
+        started = time.monotonic()
+        file = staged.file
+        metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.this.run_id}
+        self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.this.format], metadata)
+        self.run_log.add(file.name, "commit", "ok", size=file.bytes, seconds=time.monotonic() - started)
+
+    def _put(self, manifest: Manifest, over: Document | None) -> None:
+        """The moment. Once the put was sent, nothing is taken away but what `_tidy` may: it may have come through."""
+        name, data = self.names.manifest(self.this.day), manifest.to_json()
+        started = time.monotonic()
+        try:
+            self.container.put(name, data, manifest.metadata(), over=over)
+        except ConditionNotMet as error:
+            if not self._is_ours(name):
+                raise Displaced(
+                    f"Another try has landed {self.this.day} meanwhile; this one changed nothing."
+                ) from error
+        except StorageUnavailable:
+            if not self._is_ours(name):
+                raise
+        self.run_log.add(name, "put manifest", "ok", size=len(data), seconds=time.monotonic() - started)
+
+    def _is_ours(self, name: str) -> bool:
+        document = self.container.read(name)
+        return document is not None and Manifest.from_json(document.data, name).try_id == self.this.token
+
+    def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
+        """Delete what the day no longer lists: the replaced files, and what dead tries left before this one began."""
+        listed = {file.name for file in manifest.files}
+        old = {file.name for file in replaced.files} - listed if replaced else set()
+        try:
+            for blob in self.container.blobs(self.names.events(self.this.day)):
+                # Younger blobs stay: a try that wakes up late must not delete its successor's.
+                if blob.name not in listed and blob.last_modified < self.this.locked_at:
+                    old.add(blob.name)
+        except ExportError as error:
+            self._not_deleted(self.names.events(self.this.day), error)
+        self._take_away(sorted(old))
+
+    def _take_away(self, names: Sequence[str]) -> None:
+        """Delete blobs as far as that can be done; what stays is left to the next try or the nightly sweep."""
+        self.each([_call(self._take_away_one, name) for name in names])
+
+    def _take_away_one(self, name: str) -> None:
+        started = time.monotonic()
+        try:
+            gone = self.container.delete(name)
+        except ExportError as error:
+            self._not_deleted(name, error)
+        else:
+            self.run_log.add(name, "delete", "ok" if gone else "was gone", seconds=time.monotonic() - started)
+
+    def _not_deleted(self, name: str, error: ExportError) -> None:
+        self.run_log.add(name, "delete", error.type)
+        log(logging.WARNING, "delete_failed", **self.this.fields, blob=name, error_type=error.type)
+
+
+def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFile]) -> None:
+    """Refuse an export that holds less than the day that has landed.
+
+    Raises:
+        FewerEvents: fewer events, none in an hour that had some, or those of another project.
+
+    """
+    before, after = sum(file.events for file in landed), sum(file.events for file in new)
+    go_on = (
+        f"The landed day stays as it is. If Amplitude's answer is what you want, run the day again with replace: "
+        f"POST /api/exports/{day}?replace=true."
+    )
+    projects, new_projects = {file.project for file in landed}, {file.project for file in new}
+    if projects and new_projects and projects != new_projects:
+        raise FewerEvents(
+            f"{day}: {before} events of project {', '.join(sorted(projects))} have landed, the export holds {after} of "
+            f"project {', '.join(sorted(new_projects))}: are the keys those of the right project? {go_on}"
+        )
+    if after < before:
+        raise FewerEvents(f"{day}: {before} events have landed, the export holds {after}. {go_on}")
+    lost = sorted(set(empty_hours(new)) - set(empty_hours(landed)))
+    if lost:
+        raise FewerEvents(
+            f"{day}: {before} events have landed, the export holds {after}, but none in hour "
+            f"{', '.join(map(str, lost))}, which had some. {go_on}"
+        )
+
+
+def _call[T](function: Callable[[T], None], argument: T) -> Callable[[], None]:
+    return lambda: function(argument)

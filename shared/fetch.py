@@ -1,0 +1,265 @@
+"""A day's windows, one after the other: asked for, retried, halved where too large, and staged as they arrive."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from shared.amplitude import Answer
+from shared.archive import Archive, Member
+from shared.errors import AmplitudeUnavailable, BrokenArchive, ExportError, ExportTooLarge, SuspiciousArchive
+from shared.journal import RunLog, log
+from shared.manifest import LandedFile, RequestMade
+from shared.names import Format, Names
+from shared.retry import LONGEST_ASKED, backoff_seconds
+from shared.settings import Settings
+from shared.upload import Upload, Uploader
+from shared.windows import Window, whole_day
+
+
+class Source(Protocol):
+    """Where windows come from."""
+
+    def fetch(self, window: Window) -> AbstractContextManager[Answer | None]:
+        """A window's archive as a stream; None where it holds no events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try at one day. `token`: 8 hex digits, new for each try; `locked_at`: by the storage's clock."""
+
+    day: date
+    run_id: str
+    token: str
+    trigger: str
+    replace: bool
+    region: str
+    format: Format
+    started_at: datetime
+    locked_at: datetime
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields by which a log line names the try."""
+        return {"date": self.day.isoformat(), "run_id": self.run_id, "try": self.token}
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file whose blocks are all in the container, and invisible. `file.name` is the blob they are meant for."""
+
+    file: LandedFile
+    block_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedWindow:
+    """A window that has been read to its end and verified."""
+
+    request: RequestMade
+    files: tuple[StagedFile, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a try is. `bytes` are decompressed; `window` is the one asked for now."""
+
+    window: str = ""
+    hours_done: int = 0
+    files: int = 0
+    events: int = 0
+    bytes: int = 0
+    download_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Fetcher:
+    """Fetches the windows of one day. `jitter` gives fractions from 0 to 1."""
+
+    this: Try
+    source: Source
+    uploader: Uploader
+    settings: Settings
+    run_log: RunLog
+    on_progress: Callable[[Progress], None]
+    on_too_large: Callable[[int], None]
+    sleep: Callable[[float], None] = time.sleep
+    jitter: Callable[[], float] = random.random
+    _progress: Progress = field(default_factory=Progress)
+    _stagings: int = 0
+    _project: str = ""
+
+    def day(self, max_hours: int) -> Iterator[FetchedWindow]:
+        """All windows of the day, verified, in order. None is asked for with more than `max_hours` hours.
+
+        What proves too large is told to `on_too_large`, as the hours to ask for at most from then on.
+        """
+        limit = min(self.settings.window_hours, max_hours)
+        pending = deque([whole_day(self.this.day)])
+        while pending:
+            window = pending.popleft()
+            if window.hours > limit:
+                pending.extendleft(reversed(window.split(limit)))
+                continue
+            fetched = self._window(window)
+            if fetched is None:
+                limit = window.halves()[0].hours
+                self.on_too_large(limit)
+                pending.appendleft(window)
+                continue
+            self._note(hours_done=self._progress.hours_done + window.hours)
+            yield fetched
+
+    def _window(self, window: Window) -> FetchedWindow | None:
+        """One window, with as many tries as the settings allow; None if it is to be asked for in parts."""
+        slow_before = False
+        for attempt in range(1, self.settings.max_attempts + 1):
+            last = attempt == self.settings.max_attempts
+            try:
+                return self._attempt(window, attempt)
+            except ExportTooLarge as error:
+                if window.hours == 1:
+                    raise
+                self._log_halved(window, error)
+                return None
+            except (AmplitudeUnavailable, BrokenArchive) as error:
+                slow = isinstance(error, AmplitudeUnavailable) and error.slow
+                if slow and window.hours > 1 and (slow_before or last):
+                    self._log_halved(window, error)
+                    return None
+                if last:
+                    error.args = (f"{error} Tried {attempt} times (EXPORT_MAX_ATTEMPTS).",)
+                    raise
+                self._wait(window, attempt, error)
+            slow_before = slow
+        raise AssertionError("there is at least one attempt")
+
+    def _log_halved(self, window: Window, error: ExportError) -> None:
+        log(logging.WARNING, "window_halved", **self._fields(window), **_what(error))
+
+    def _wait(self, window: Window, attempt: int, error: AmplitudeUnavailable | BrokenArchive) -> None:
+        """Wait before the next attempt; a `Retry-After` wins, and one that is too long ends the try."""
+        seconds = error.retry_after
+        if seconds is None:
+            throttled = isinstance(error, AmplitudeUnavailable) and error.throttled
+            base = self.settings.retry_seconds * (2 if throttled else 1)
+            seconds = backoff_seconds(attempt, base, self.jitter())
+        elif seconds > LONGEST_ASKED:
+            error.args = (f"{error} It asks to wait {seconds:.0f} seconds, too long to wait within a try.",)
+            raise error
+        log(
+            logging.WARNING,
+            "window_retry",
+            **self._fields(window),
+            attempt=attempt,
+            **_what(error),
+            wait_seconds=round(seconds, 3),
+        )
+        self.sleep(seconds)
+
+    def _attempt(self, window: Window, attempt: int) -> FetchedWindow:
+        """Ask once. What was staged of an answer that fails is void."""
+        before, started = self._progress, time.monotonic()
+        self._note(window=str(window))
+        try:
+            with self.source.fetch(window) as answer:
+                status, received = 404, 0
+                files: tuple[StagedFile, ...] = ()
+                ignored: tuple[str, ...] = ()
+                if answer is not None:
+                    files, ignored = self._read(window, answer)
+                    status, received = answer.status, answer.received
+        except BaseException as error:
+            self.uploader.discard()
+            self._progress = before
+            self.run_log.add(str(window), "export", type(error).__name__, seconds=time.monotonic() - started)
+            raise
+        request = RequestMade(
+            start=window.first_hour,
+            end=window.last_hour,
+            status=status,
+            attempts=attempt,
+            bytes=received,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        self._report(window, request, files)
+        return FetchedWindow(request, files, ignored)
+
+    def _read(self, window: Window, answer: Answer) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
+        """Stage each member while it is read. Only an archive that was read to its verified end gets through."""
+        archive = Archive(answer.chunks, window, compressed=self.settings.format == "json.gz")
+        staging = []
+        for member in archive:
+            upload = self._upload(member)
+            for landing, content in member:
+                upload.write(landing, content)
+                self._note(bytes=self._progress.bytes + len(content), download_bytes=answer.received)
+            upload.finish()
+            staging.append((member, upload))
+        self.uploader.settle()
+        files = tuple(_staged(member, upload) for member, upload in staging)
+        return files, tuple(archive.ignored)
+
+    def _upload(self, member: Member) -> Upload:
+        if self._project not in ("", member.project):
+            raise SuspiciousArchive(
+                f"{member.source}: the day has events of project {self._project} and of {member.project}, but the keys "
+                "of one project export that project only."
+            )
+        self._project = member.project
+        # Block ids are of one length, and new for each staging: a late block of an earlier one can replace none.
+        self._stagings += 1
+        name = Names(self.settings.prefix).event_file(
+            self.this.day, member.hour, member.stem, self.this.token, self.this.format
+        )
+        return self.uploader.upload(name, f"{self.this.token}-{self._stagings:07d}-")
+
+    def _report(self, window: Window, request: RequestMade, files: Sequence[StagedFile]) -> None:
+        events = sum(staged.file.events for staged in files)
+        self._note(files=self._progress.files + len(files), events=self._progress.events + events)
+        self.run_log.add(str(window), "export", request.status, size=request.bytes, seconds=request.seconds)
+        for staged in files:
+            self.run_log.add(staged.file.name, "stage", "ok", size=staged.file.bytes)
+        log(
+            logging.INFO,
+            "window_done",
+            **self._fields(window),
+            status=request.status,
+            attempts=request.attempts,
+            bytes=request.bytes,
+            seconds=request.seconds,
+            files=len(files),
+            events=events,
+        )
+
+    def _note(self, **changes: Any) -> None:
+        self._progress = replace(self._progress, **changes)
+        self.on_progress(self._progress)
+
+    def _fields(self, window: Window) -> dict[str, str]:
+        return {**self.this.fields, "start": window.first_hour, "end": window.last_hour}
+
+
+def _staged(member: Member, upload: Upload) -> StagedFile:
+    file = LandedFile(
+        name=upload.name,
+        source=member.source,
+        hour=member.hour,
+        part=member.part,
+        bytes=member.bytes,
+        events=member.events,
+        sha256=upload.sha256,
+    )
+    return StagedFile(file, tuple(upload.block_ids))
+
+
+def _what(error: ExportError) -> dict[str, str]:
+    return {"error_type": error.type, "error_message": str(error)}

@@ -1,0 +1,51 @@
+"""What a run tells: log lines for queries, and the table of its operations that lands beside the day."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+logger = logging.getLogger("amplitude_export")
+
+COLUMNS = ("log_time", "log_item", "log_description", "status", "bytes", "seconds")
+
+
+def log(level: int, event: str, **fields: Any) -> None:
+    """Write one log line: a JSON object as the message, for Application Insights keeps no other fields from Python."""
+    logger.log(level, "%s", json.dumps({"event": event, **fields}, ensure_ascii=False, default=str))
+
+
+class RunLog:
+    """Every API call and file operation of one try, in order, as rows of a CSV file. Any thread may add to it."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._rows: list[tuple[str | int | float, ...]] = []
+
+    def add(
+        self, item: str, description: str, status: str | int, *, size: int | None = None, seconds: float | None = None
+    ) -> None:
+        """Add a row: what was touched, what was done, how it went, bytes moved, seconds taken."""
+        self._rows.append(
+            (
+                self._clock().isoformat(timespec="milliseconds"),
+                item,
+                description,
+                status,
+                "" if size is None else size,
+                "" if seconds is None else round(seconds, 3),
+            )
+        )
+
+    def to_csv(self) -> bytes:
+        """The table with its head line (RFC 4180)."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        writer.writerows(self._rows)
+        return text.getvalue().encode()

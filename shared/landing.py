@@ -1,0 +1,327 @@
+"""The container: staging, committing, listing, the two JSON documents of a day, and the lease that locks it.
+
+All names are whole blob names (see `names`). Everything that `azure.storage.blob` raises is translated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import requests
+from azure.core import MatchConditions
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import (
+    BlobBlock,
+    BlobLeaseClient,
+    BlobPrefix,
+    ContainerClient,
+    ContentSettings,
+    ExponentialRetry,
+)
+from requests.adapters import HTTPAdapter
+
+from shared.errors import ConditionNotMet, ExportError, StorageDenied, StorageUnavailable
+from shared.settings import Settings
+
+CONNECT_SECONDS = 20
+READ_SECONDS = 60
+CONNECTIONS = 24
+_BUSY = (408, 429, 500, 502, 503, 504)
+_NOT_FOUND = 404
+_REFUSED = (409, 412)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small blob as it was read: its bytes, and what a conditional write needs."""
+
+    data: bytes
+    etag: str
+    last_modified: datetime
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob as a listing shows it. `last_modified` is by the storage's clock, in whole seconds."""
+
+    name: str
+    bytes: int
+    last_modified: datetime
+    metadata: Mapping[str, str]
+    leased: bool
+
+
+class Lease:
+    """A lease that is held. It ends by itself unless it is renewed."""
+
+    def __init__(self, client: BlobLeaseClient, what: str) -> None:
+        self._client = client
+        self._what = what
+
+    @property
+    def id(self) -> str:
+        """What a write to the leased blob must name."""
+        return str(self._client.id)
+
+    def renew(self) -> None:
+        """Hold it for another term. Raises ConditionNotMet where somebody else has it, or wrote to the blob."""
+        with _translated(self._what, "renew the lease"):
+            self._client.renew()
+
+    def release(self) -> None:
+        """Give it back. Raises ConditionNotMet where it is held no more."""
+        with _translated(self._what, "release the lease"):
+            self._client.release()
+
+
+class Landing:
+    """A blob container, by whole blob names. Safe to use from several threads."""
+
+    def __init__(self, container: ContainerClient) -> None:
+        self._container = container
+
+    @property
+    def container(self) -> str:
+        """The container's name."""
+        return str(self._container.container_name)
+
+    def ensure_container(self) -> None:
+        """Create the container if it is missing."""
+        with _translated(self.container, "create the container"):
+            try:
+                self._container.create_container()
+            except ResourceExistsError as error:
+                # Being deleted is a conflict too, and must not pass for being there.
+                if _code(error) != "ContainerAlreadyExists":
+                    raise
+
+    def stage(self, name: str, block_id: str, data: bytes) -> None:
+        """Upload one block. It stays invisible until it is committed, and goes by itself after a week."""
+        with _translated(name, "stage a block"):
+            self._container.get_blob_client(name).stage_block(block_id, data, length=len(data))
+
+    def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
+        """Make a blob of staged blocks, only where nothing is.
+
+        A first answer may get lost, and the repeated request then finds the blob: what is there under this name, with
+        this metadata, is what was committed.
+
+        Raises:
+            ConditionNotMet: another blob has this name.
+
+        """
+        blob = self._container.get_blob_client(name)
+        try:
+            with _translated(name, "commit"):
+                blob.commit_block_list(
+                    [BlobBlock(block_id=block_id) for block_id in block_ids],
+                    content_settings=ContentSettings(content_type=content_type),
+                    metadata=dict(metadata),
+                    match_condition=MatchConditions.IfMissing,
+                )
+        except ConditionNotMet:
+            with _translated(name, "look at the committed blob"):
+                there = dict(blob.get_blob_properties().metadata)
+            if there != dict(metadata):
+                raise
+
+    def delete(self, name: str) -> bool:
+        """Delete a blob; False if it was gone already."""
+        with _translated(name, "delete"):
+            try:
+                self._container.delete_blob(name)
+            except HttpResponseError as error:
+                if _code(error) != "BlobNotFound":
+                    raise
+                return False
+        return True
+
+    def blobs(self, start: str) -> Iterator[Blob]:
+        """All blobs whose name starts so, with their metadata, in the order of their names; 5,000 a request."""
+        with _translated(start, "list"):
+            for blob in self._container.list_blobs(name_starts_with=start, include=["metadata"]):
+                yield Blob(
+                    name=blob.name,
+                    bytes=blob.size,
+                    last_modified=blob.last_modified,
+                    metadata=blob.metadata or {},
+                    leased=blob.lease.state == "leased",
+                )
+
+    def folders(self, start: str) -> Iterator[str]:
+        """The folders whose name starts so, each with its slash, without looking into them."""
+        with _translated(start, "list"):
+            for item in self._container.walk_blobs(name_starts_with=start, delimiter="/"):
+                if isinstance(item, BlobPrefix):
+                    yield str(item.name)
+
+    def read(self, name: str) -> Document | None:
+        """A small blob; None if there is none."""
+        with _translated(name, "read"):
+            try:
+                stream = self._container.get_blob_client(name).download_blob()
+                data: bytes = stream.readall()
+            except HttpResponseError as error:
+                if _code(error) != "BlobNotFound":
+                    raise
+                return None
+            properties: Any = stream.properties
+            return Document(data, properties.etag, properties.last_modified, properties.lease.state == "leased")
+
+    def put(
+        self, name: str, data: bytes, metadata: Mapping[str, str], *, over: Document | None, lease: Lease | None = None
+    ) -> datetime:
+        """Write a small blob in one request, on condition that what is there is still `over` (None: nothing).
+
+        With a lease, the lease is the condition instead. Returns the storage's time of the write.
+
+        Raises:
+            ConditionNotMet: something else is there, or somebody else holds the lease.
+
+        """
+        conditions: dict[str, Any] = {"overwrite": False}
+        if lease is not None:
+            conditions = {"overwrite": True, "lease": lease.id}
+        elif over is not None:
+            conditions = {"overwrite": True, "etag": over.etag, "match_condition": MatchConditions.IfNotModified}
+        with _translated(name, "write"):
+            written = self._container.get_blob_client(name).upload_blob(
+                data,
+                metadata=dict(metadata),
+                content_settings=ContentSettings(content_type="application/json"),
+                **conditions,
+            )
+            moment: datetime = written["last_modified"]
+            return moment
+
+    def put_text(self, name: str, data: bytes, content_type: str) -> None:
+        """Write a small blob, whatever is there."""
+        with _translated(name, "write"):
+            self._container.get_blob_client(name).upload_blob(
+                data, overwrite=True, content_settings=ContentSettings(content_type=content_type)
+            )
+
+    def delete_unless_changed(self, name: str, document: Document) -> None:
+        """Delete a small blob on condition that it is still the one that was read.
+
+        Raises:
+            ConditionNotMet: it has been written since.
+
+        """
+        with _translated(name, "delete"):
+            try:
+                self._container.get_blob_client(name).delete_blob(
+                    etag=document.etag, match_condition=MatchConditions.IfNotModified
+                )
+            except HttpResponseError as error:
+                if _code(error) != "BlobNotFound":
+                    raise
+
+    def lease(self, name: str, seconds: int) -> Lease | None:
+        """Take the lease on a blob that exists, for 15 to 60 seconds; None while somebody else holds it."""
+        with _translated(name, "take the lease"):
+            try:
+                return Lease(self._container.get_blob_client(name).acquire_lease(lease_duration=seconds), name)
+            except HttpResponseError as error:
+                if _code(error) != "LeaseAlreadyPresent":
+                    raise
+                return None
+
+
+@contextmanager
+def open_landing(settings: Settings) -> Iterator[Landing]:
+    """The container that the settings name, by connection string or by managed identity."""
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
+    session.mount("http://", HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
+    options: dict[str, Any] = {
+        "transport": RequestsTransport(session=session),
+        "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
+        "connection_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+    }
+    if settings.storage_connection:
+        try:
+            container = ContainerClient.from_connection_string(
+                settings.storage_connection, settings.container, **options
+            )
+        except ValueError:
+            # The SDK's message may repeat parts of the string, and with them the account's key.
+            raise StorageDenied(
+                "EXPORT_STORAGE is no connection string that the storage library understands: copy it anew."
+            ) from None
+    else:
+        container = ContainerClient(
+            settings.storage_url, settings.container, credential=_credential(settings), **options
+        )
+    with container:
+        landing = Landing(container)
+        if settings.storage_connection:
+            landing.ensure_container()
+        yield landing
+
+
+def _credential(settings: Settings) -> TokenCredential:
+    # Imported where it is used: it takes half as long to import as all the rest, and a laptop does without.
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415
+
+    client_id = settings.storage_client_id or None
+    if settings.in_azure:
+        return ManagedIdentityCredential(client_id=client_id)
+    return DefaultAzureCredential(managed_identity_client_id=client_id)
+
+
+@contextmanager
+def _translated(name: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _of_response(error, name, what) from error
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise StorageUnavailable(
+            f"The storage account did not answer when asked to {what} ({name}): {type(error).__name__}. "
+            "Is the account reachable from here?"
+        ) from error
+    except AzureError as error:
+        raise StorageUnavailable(f"The storage failed to {what} ({name}): {type(error).__name__}.") from error
+
+
+def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
+    status, code = error.status_code or 0, _code(error)
+    if isinstance(error, ClientAuthenticationError) and not error.status_code:
+        return StorageDenied(
+            f"No token for the storage account to {what} ({name}): is the managed identity assigned to the app, and "
+            "EXPORT_STORAGE__clientId its client id?"
+        )
+    if code == "ContainerNotFound":
+        return StorageDenied(
+            f"The container does not exist (to {what}: {name}). Create the one that EXPORT_CONTAINER names, or deploy "
+            "the template, which does."
+        )
+    if code in ("ContainerBeingDeleted", "ContainerDisabled", "ServerBusy") or status in _BUSY:
+        return StorageUnavailable(f"The storage account could not {what} ({name}) now: {status} {code}.")
+    if status in _REFUSED:
+        return ConditionNotMet(f"The storage refused to {what} ({name}): {code}.")
+    return StorageDenied(
+        f"The storage account refused to {what} ({name}): {status} {code}. Does the app's identity have the role "
+        "Storage Blob Data Contributor on the container, and does the account's firewall let it in?"
+    )
+
+
+def _code(error: HttpResponseError) -> str:
+    code: Any = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))

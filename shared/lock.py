@@ -1,0 +1,163 @@
+"""The day's lock: the lease on its status blob, kept alive while a try works, and the only way to write that status."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageUnavailable
+from shared.landing import Landing, Lease
+from shared.manifest import RunStatus
+
+LEASE_SECONDS = 30
+"""A dead try's lock is gone after so long. A lease that ran out can be renewed as long as nobody else took it."""
+RENEW_SECONDS = 8
+PROGRESS_SECONDS = 3
+"""How often progress is written to the status blob."""
+MARGIN_SECONDS = 5
+
+
+class DayLock:
+    """A held lock. `status` is what the status blob says; `write` is how it changes.
+
+    Leaving the context stops the heartbeat and gives the lease back.
+    """
+
+    def __init__(
+        self, landing: Landing, name: str, lease: Lease, status: RunStatus, clock: Callable[[], datetime]
+    ) -> None:
+        self.status = status
+        self._landing = landing
+        self._name = name
+        self._lease = lease
+        self._clock = clock
+        self._writing = threading.Lock()
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        self._dirty = False
+        self._heartbeat = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._heartbeat.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._heartbeat.join()
+        # Held no more, or the storage is away: it ends by itself.
+        with contextlib.suppress(ExportError):
+            self._lease.release()
+
+    def note(self, **changes: Any) -> None:
+        """Change the status; the heartbeat writes it soon. Raises Displaced once the lock is lost."""
+        self.check()
+        with self._writing:
+            self.status = self.status.now(self._clock(), **changes)
+            self._dirty = True
+
+    def write(self, **changes: Any) -> datetime:
+        """Change the status and write it now. Returns the storage's time of the write.
+
+        Raises:
+            Displaced: another try holds the lock.
+
+        """
+        with self._writing:
+            self.status = self.status.now(self._clock(), **changes)
+            return self._put()
+
+    def check(self) -> None:
+        """Raise Displaced if the lock is known to be lost."""
+        if self._lost.is_set():
+            raise Displaced(f"Another try has taken {self.status.date} over; this one stops.")
+
+    def _put(self) -> datetime:
+        self.check()
+        self._dirty = False
+        try:
+            return self._landing.put(
+                self._name, self.status.to_json(), self.status.metadata(), over=None, lease=self._lease
+            )
+        except ConditionNotMet:
+            # A lease that ran out while the storage was away is still ours unless somebody else took it.
+            self._renew()
+            return self._landing.put(
+                self._name, self.status.to_json(), self.status.metadata(), over=None, lease=self._lease
+            )
+
+    def _renew(self) -> None:
+        try:
+            self._lease.renew()
+        except ConditionNotMet as error:
+            self._lost.set()
+            raise Displaced(f"Another try has taken {self.status.date} over; this one stops.") from error
+
+    def _beat(self) -> None:
+        renewed = time.monotonic()
+        while not self._stop.wait(PROGRESS_SECONDS):
+            try:
+                if time.monotonic() - renewed >= RENEW_SECONDS:
+                    self._renew()
+                    renewed = time.monotonic()
+                with self._writing:
+                    if self._dirty:
+                        self._put()
+            except StorageUnavailable:
+                continue  # the next beat tries again; no promise depends on the lease
+            except ExportError:
+                return  # lost: `check` says so
+
+
+def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
+    landing: Landing,
+    name: str,
+    fresh: RunStatus,
+    *,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], None],
+    wait_seconds: float = LEASE_SECONDS + MARGIN_SECONDS,
+    on_wait: Callable[[], None] = lambda: None,
+) -> DayLock:
+    """Take a day's lock; `fresh` is the status to begin with where the day has none.
+
+    Waits as long as a dead run's lease would last, unless told otherwise.
+
+    Raises:
+        DayLocked: somebody holds it even then.
+
+    """
+    deadline = time.monotonic() + wait_seconds
+    waited = False
+    while True:
+        if landing.read(name) is None:
+            try:
+                landing.put(name, fresh.to_json(), fresh.metadata(), over=None)
+            except ConditionNotMet:
+                continue  # somebody else was quicker
+        lease = landing.lease(name, LEASE_SECONDS)
+        if lease is not None:
+            break
+        if time.monotonic() >= deadline:
+            raise DayLocked(f"{fresh.date} is being exported by another run. Its state: GET /api/exports/{fresh.date}.")
+        if not waited:
+            waited = True
+            on_wait()
+        sleep(1)
+    document = landing.read(name)
+    status = read_status(document.data, name) if document else None
+    return DayLock(landing, name, lease, status or fresh, clock)
+
+
+def read_status(data: bytes, name: str) -> RunStatus | None:
+    """The status in a document; None where it cannot be understood: it says nothing that the next run needs."""
+    try:
+        return RunStatus.from_json(data, name)
+    except ExportError:
+        return None

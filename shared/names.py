@@ -1,0 +1,70 @@
+"""How blobs are called. Every name is the whole name of a blob: the prefix is part of it, taken literally."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from shared.errors import InvalidDate
+from shared.windows import parse_day
+
+Format = Literal["json", "json.gz"]
+Kind = Literal["events", "manifests", "status", "logs"]
+
+CONTENT_TYPES: dict[Format, str] = {"json": "application/x-ndjson", "json.gz": "application/gzip"}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names under one prefix."""
+
+    prefix: str
+
+    def events(self, day: date) -> str:
+        """The folder of a day's event blobs; it belongs to the app."""
+        return f"{self.prefix}events/date={day}/"
+
+    def event_file(self, day: date, hour: int, stem: str, token: str, kind: Format) -> str:
+        """One event blob, written once by the try that `token` names."""
+        return f"{self.events(day)}hour={hour:02d}/{stem}.{token}.{kind}"
+
+    def manifest(self, day: date) -> str:
+        """The one place that says what a day holds."""
+        return f"{self.prefix}manifests/date={day}.json"
+
+    def status(self, day: date) -> str:
+        """The latest run; its lease is the day's lock."""
+        return f"{self.prefix}status/date={day}.json"
+
+    def logs(self, day: date) -> str:
+        """The folder of a day's run logs."""
+        return f"{self.prefix}logs/date={day}/"
+
+    def log(self, day: date, run_id: str, token: str) -> str:
+        """The log of one try."""
+        return f"{self.logs(day)}{run_id}_{token}.csv"
+
+    def folder(self, kind: Kind) -> str:
+        """What all names of one kind start with, up to the date."""
+        return f"{self.prefix}{kind}/date="
+
+    def day_of(self, name: str, kind: Kind) -> date | None:
+        """The day that a name of this kind belongs to; None for a name that is not ours."""
+        start = self.folder(kind)
+        if not name.startswith(start):
+            return None
+        rest = name[len(start) :]
+        if kind in ("manifests", "status") and rest[10:] != ".json":
+            return None
+        try:
+            return parse_day(rest[:10])
+        except InvalidDate:
+            return None
+
+
+def without_token(name: str) -> str:
+    """An event blob's name but for the token: what stays the same from try to try."""
+    folder, _, file = name.rpartition("/")
+    stem, _, rest = file.partition(".")
+    return f"{folder}/{stem}.{rest.partition('.')[2]}"

@@ -1,0 +1,168 @@
+"""What the timer does: queue what is wanted, let days beyond the retention expire, sweep what dead tries left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from shared.coverage import Row, read_coverage
+from shared.errors import DayLocked, ExportError
+from shared.journal import log
+from shared.landing import Landing
+from shared.lock import read_status
+from shared.manifest import Manifest
+from shared.names import Names
+from shared.runs import Asked, DayRunning, Runs
+from shared.settings import Settings
+from shared.windows import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
+
+LONGER_THAN_ANY_TRY = timedelta(hours=24)
+"""What is older than this was left by a try that is dead: no try lives for so long."""
+LATE_HOURS = timedelta(hours=24)
+"""How long after a day's end its hours may still come late."""
+
+
+@dataclass(slots=True)
+class Nightly:
+    """One night's work. A day that fails is logged, and the others go on: the next night comes to it again."""
+
+    runs: Runs
+    landing: Landing
+    settings: Settings
+    past_due: bool = False
+    now: datetime = field(init=False)
+    names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.now = self.runs.clock()
+        self.names = Names(self.settings.prefix)
+
+    def work(self) -> list[str]:
+        """Do all of it. Returns the messages to send.
+
+        Raises:
+            ExportError: a day should have been queued, and none could be.
+
+        """
+        days = looked_at(self.now, self.settings)
+        asked, failures = self._each(self._ask, self._wanted(days))
+        if failures and not asked:
+            raise failures[0]
+        expired, _ = self._each(self._expire, self._beyond_retention())
+        swept, _ = self._each(self._sweep, days)
+        log(
+            logging.INFO,
+            "nightly_done",
+            date=newest_complete_day(self.now),
+            queued=len(asked),
+            expired=len(expired),
+            swept=sum(swept),
+            past_due=self.past_due,
+        )
+        return [one.order.to_message() for one in asked if one.is_new]
+
+    def _each[T](self, step: Callable[[date], T | None], days: Iterable[date]) -> tuple[list[T], list[ExportError]]:
+        done: list[T] = []
+        failures: list[ExportError] = []
+        for day in days:
+            try:
+                result = step(day)
+            except ExportError as error:
+                failures.append(error)
+                log(logging.ERROR, "nightly_failed", date=day, error_type=error.type, error_message=str(error))
+            else:
+                if result is not None:
+                    done.append(result)
+        return done, failures
+
+    def _wanted(self, days: list[date]) -> list[date]:
+        if not days:
+            return []
+        rows = read_coverage(self.landing, self.settings, days[0], days[-1], self.now)
+        return [row.date for row in rows if row.date == days[-1] or is_wanted(row)]
+
+    def _ask(self, day: date) -> Asked | None:
+        try:
+            return self.runs.ask(day, "timer")
+        except DayRunning:
+            return None
+
+    def _beyond_retention(self) -> list[date]:
+        """Days that have more than their status, or a status of another kind, and are to expire."""
+        oldest = oldest_kept_day(self.now, self.settings.retention_days)
+        if oldest == date.min:
+            return []
+        names = self.names
+        found = {names.day_of(blob.name, "manifests") for blob in self.landing.blobs(names.folder("manifests"))}
+        found |= {names.day_of(name, "events") for name in self.landing.folders(names.folder("events"))}
+        found |= {names.day_of(name, "logs") for name in self.landing.folders(names.folder("logs"))}
+        for blob in self.landing.blobs(names.folder("status")):
+            if blob.metadata.get("status") != "expired":
+                found.add(names.day_of(blob.name, "status"))
+        return sorted(day for day in found if day is not None and day < oldest)
+
+    def _expire(self, day: date) -> int | None:
+        """Take a day away, its manifest first, so that no reader ever sees a listed blob gone. None: not yet."""
+        document = self.landing.read(self.names.status(day))
+        status = read_status(document.data, self.names.status(day)) if document else None
+        dead_expiry = status is not None and status.status == "expired"
+        if document and not dead_expiry and self.now - document.last_modified < LONGER_THAN_ANY_TRY:
+            return None
+        try:
+            lock = self.runs.lock_for_expiry(day)
+        except DayLocked:
+            return None
+        with lock:
+            lock.write(status="expired", error=None, progress={})
+            manifest = self.landing.read(self.names.manifest(day))
+            if manifest is not None:
+                self.landing.delete_unless_changed(self.names.manifest(day), manifest)
+            blobs = [
+                blob.name
+                for folder in (self.names.events(day), self.names.logs(day))
+                for blob in self.landing.blobs(folder)
+            ]
+            for name in blobs:
+                self.landing.delete(name)
+        log(logging.INFO, "day_expired", date=day, blobs=len(blobs))
+        return len(blobs)
+
+    def _sweep(self, day: date) -> int | None:
+        """Delete blobs that no manifest lists and that are older than any try lives. Returns how many."""
+        found = [
+            blob.name
+            for blob in self.landing.blobs(self.names.events(day))
+            if self.now - blob.last_modified > LONGER_THAN_ANY_TRY
+        ]
+        if not found:
+            return None
+        name = self.names.manifest(day)
+        document = self.landing.read(name)
+        listed = {file.name for file in Manifest.from_json(document.data, name).files} if document else set()
+        unlisted = [blob for blob in found if blob not in listed]
+        for blob in unlisted:
+            self.landing.delete(blob)
+        if unlisted:
+            log(logging.INFO, "day_swept", date=day, blobs=len(unlisted))
+        return len(unlisted) or None
+
+
+def looked_at(now: datetime, settings: Settings) -> list[date]:
+    """The newest complete day and those of the look-back before it: none before the start or beyond the retention."""
+    newest = newest_complete_day(now)
+    oldest = max(
+        newest - settings.lookback_days * DAY,
+        settings.start_date or date.min,
+        oldest_kept_day(now, settings.retention_days),
+    )
+    return days_between(oldest, newest)
+
+
+def is_wanted(row: Row) -> bool:
+    """Whether a day of the look-back is to be exported: it has not landed, or its empty hours may have come late."""
+    if not row.landed:
+        return True
+    asked_early = row.run_started_at is None or row.run_started_at < end_of(row.date) + LATE_HOURS
+    return bool(row.empty_hours) and asked_early

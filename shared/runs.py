@@ -1,0 +1,380 @@
+"""Runs: asking for one, doing one, giving one up. Who may export a day, and what its status blob says of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from shared.errors import (
+    ConditionNotMet,
+    DayLocked,
+    ExportError,
+    InternalError,
+    InvalidDate,
+    InvalidMessage,
+    PermanentError,
+    RunDied,
+    StorageUnavailable,
+)
+from shared.journal import log
+from shared.landing import Document, Landing
+from shared.lock import DayLock, read_status, take_lock
+from shared.manifest import Manifest, RunError, RunStatus
+from shared.names import Names
+from shared.settings import Settings
+from shared.windows import HOURS, check_day, parse_day
+
+QUEUED_FOR = timedelta(hours=1)
+"""A run that has been in the queue for so long may be replaced by a new one: its message may be lost."""
+_TRIES = 5
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The clock of everything that is not a test."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a queue message asks for. `run_id` is empty in one that somebody wrote by hand."""
+
+    day: date
+    run_id: str = ""
+    trigger: str = "queue"
+    replace: bool = False
+
+    def to_message(self) -> str:
+        """The message that asks for it."""
+        return json.dumps(
+            {"date": self.day.isoformat(), "run_id": self.run_id, "trigger": self.trigger, "replace": self.replace}
+        )
+
+    @classmethod
+    def from_message(cls, text: str) -> Order:
+        """What a message asks for.
+
+        Raises:
+            InvalidMessage: it is no JSON object with a date, or has fields of other types.
+
+        """
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise InvalidMessage(
+                'A queue message is no JSON. Write it like {"date": "2025-11-04"}, or use POST /api/exports/{date}.'
+            ) from error
+        if not isinstance(document, dict):
+            raise InvalidMessage("A queue message is no JSON object.")
+        day, run_id = document.get("date"), document.get("run_id") or ""
+        trigger, replacing = document.get("trigger") or "queue", document.get("replace") or False
+        if not (isinstance(day, str) and isinstance(run_id, str) and isinstance(trigger, str)):
+            raise InvalidMessage("A queue message needs a date, and text in date, run_id and trigger.")
+        if not isinstance(replacing, bool):
+            raise InvalidMessage("In a queue message, replace is true or false.")
+        if not all(character.isalnum() or character in "-_" for character in run_id) or len(run_id) > 64:  # noqa: PLR2004
+            raise InvalidMessage("In a queue message, run_id has at most 64 letters, digits, hyphens and underscores.")
+        try:
+            return cls(parse_day(day), run_id, trigger[:32], replacing)
+        except InvalidDate as error:
+            raise InvalidMessage(f"A queue message cannot be carried out: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run that was asked for: `is_new` needs a message, another is on its way already."""
+
+    status: RunStatus
+    is_new: bool
+
+    @property
+    def order(self) -> Order:
+        """What the worker is to do."""
+        return Order(self.status.date, self.status.run_id, self.status.trigger, self.status.replace)
+
+
+class DayRunning(Exception):
+    """The day is being exported now."""
+
+    def __init__(self, status: RunStatus) -> None:
+        super().__init__(f"{status.date} is being exported")
+        self.status = status
+
+
+Export = Callable[[DayLock, str, datetime], Manifest]
+"""Exports the day of a lock that is held: lock, token of the try, storage's time of the lock."""
+
+
+@dataclass(slots=True)
+class Runs:
+    """The runs of one container."""
+
+    landing: Landing
+    settings: Settings
+    clock: Clock = utc_now
+    sleep: Callable[[float], None] = time.sleep
+    names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = Names(self.settings.prefix)
+
+    def ask(self, day: date, trigger: str, *, replace: bool = False) -> Asked:
+        """Note a run as queued, unless the day is queued already.
+
+        Raises:
+            DayRunning: it is being exported now.
+            InvalidDate: it cannot be exported.
+
+        """
+        check_day(day, self.clock(), self.settings.retention_days)
+        run_id = uuid.uuid4().hex
+        for _ in range(_TRIES):
+            document, status = self._read(day)
+            if document and document.leased:
+                raise DayRunning(status or RunStatus(day, "running", "", trigger))
+            if status and status.run_id == run_id:
+                return Asked(status, is_new=True)  # written after all: the first answer got lost
+            if status and self._waits(status) and (status.replace or not replace):
+                return Asked(status, is_new=False)
+            now = self.clock()
+            queued = RunStatus(
+                day,
+                "queued",
+                run_id,
+                trigger,
+                replace,
+                queued_at=now,
+                updated_at=now,
+                max_window_hours=status.max_window_hours if status else HOURS,
+            )
+            try:
+                self._put(queued, document)
+            except ConditionNotMet:
+                continue  # somebody else wrote: look again
+            log(logging.INFO, "day_queued", date=day, run_id=run_id, trigger=trigger, replace=replace)
+            return Asked(queued, is_new=True)
+        raise StorageUnavailable(f"The status of {day} changes all the time; try again in a minute.")
+
+    def _waits(self, status: RunStatus) -> bool:
+        since = status.queued_at
+        return status.status == "queued" and since is not None and self.clock() - since < QUEUED_FOR
+
+    def work(self, order: Order, export: Export, *, message_id: str = "") -> None:
+        """Do what a message asks for.
+
+        A permanent error is recorded and ends here: the message is done. A message that another run has replaced, or
+        whose run is complete, or whose day is being exported, is dropped.
+
+        Raises:
+            TransientError: recorded; the message is to come back.
+
+        """
+        # A message without a run gets one that is the same at each delivery.
+        run_id = order.run_id or uuid.uuid5(uuid.NAMESPACE_OID, message_id or uuid.uuid4().hex).hex
+        try:
+            reason = self._drop_reason(self._read(order.day)[1], order, run_id)
+            if not reason:
+                with self._locked(order, run_id) as lock:
+                    reason = self._drop_reason(lock.status, order, run_id)
+                    if not reason:
+                        self.run(lock, order, run_id, export, waits_as="queued")
+        except DayLocked:
+            reason = "the day is being exported by another run"
+        except PermanentError as error:
+            log_failed(order.day, run_id, order.trigger, RunError.of(error))
+            return
+        if reason:
+            log(logging.INFO, "run_dropped", date=order.day, run_id=run_id, reason=reason)
+
+    def now(self, order: Order, export: Export, *, on_wait: Callable[[], None] = lambda: None) -> Manifest:
+        """Export a day here and now, without a message.
+
+        Raises:
+            ExportError: recorded as `failed`, unless another run has the day.
+
+        """
+        check_day(order.day, self.clock(), self.settings.retention_days)
+        run_id = uuid.uuid4().hex
+        try:
+            with self._locked(order, run_id, on_wait) as lock:
+                return self.run(lock, order, run_id, export, waits_as="failed")
+        except DayLocked:
+            raise
+        except ExportError as error:
+            log_failed(order.day, run_id, order.trigger, RunError.of(error))
+            raise
+
+    def run(self, lock: DayLock, order: Order, run_id: str, export: Export, *, waits_as: str) -> Manifest:
+        """One try, with the lock held. `waits_as`: what the status is after a transient error."""
+        token = uuid.uuid4().hex[:8]
+        same = lock.status.run_id == run_id
+        started = self.clock()
+        fields = {"date": order.day, "run_id": run_id, "try": token, "trigger": order.trigger}
+        locked_at = lock.write(
+            status="running",
+            run_id=run_id,
+            trigger=order.trigger,
+            replace=order.replace,
+            try_id=token,
+            queued_at=lock.status.queued_at if same else None,
+            started_at=started,
+            progress={},
+            error=None,
+        )
+        log(logging.INFO, "run_started", **fields, replace=order.replace)
+        try:
+            with _as_export_errors():
+                check_day(order.day, started, self.settings.retention_days)
+                manifest = export(lock, token, locked_at)
+        except PermanentError as error:
+            self._end(lock, "failed", RunError.of(error))
+            raise
+        except ExportError as error:
+            self._end(lock, waits_as, RunError.of(error))
+            seconds = (self.clock() - started).total_seconds()
+            log(
+                logging.WARNING,
+                "run_retry",
+                **fields,
+                error_type=error.type,
+                error_message=str(error),
+                seconds=round(seconds, 1),
+            )
+            raise
+        except BaseException:  # Ctrl-C, or the host shuts down
+            self._end(lock, "failed", RunError("Interrupted", "The run was interrupted. Run the day again."))
+            raise
+        self._end(lock, "complete", None)
+        log(logging.INFO, "run_complete", **fields, **_figures(manifest, started))
+        return manifest
+
+    def give_up(self, text: str) -> None:
+        """Record a poisoned message's run as failed, unless it is not the day's run any more, alive, or complete."""
+        try:
+            order = Order.from_message(text)
+        except InvalidMessage as error:
+            log_failed(None, "", "queue", RunError.of(error))
+            return
+        for _ in range(_TRIES):
+            document, status = self._read(order.day)
+            if document and document.leased:
+                return
+            if status and (order.run_id or status.run_id) != status.run_id:
+                return
+            if status and (status.status == "complete" or self._landed_by(order.day, status.run_id)):
+                return
+            cause = status.error if status and status.error else RunError.of(_died(order.day))
+            run_id = status.run_id if status else order.run_id
+            failed = status or RunStatus(order.day, "failed", run_id, order.trigger, order.replace)
+            try:
+                self._put(failed.now(self.clock(), status="failed", error=cause), document)
+            except ConditionNotMet:
+                continue
+            log_failed(order.day, run_id, order.trigger, cause)
+            return
+        raise StorageUnavailable(f"The status of {order.day} changes all the time.")
+
+    def _landed_by(self, day: date, run_id: str) -> bool:
+        name = self.names.manifest(day)
+        document = self.landing.read(name)
+        return document is not None and Manifest.from_json(document.data, name).run_id == run_id
+
+    def _drop_reason(self, status: RunStatus | None, order: Order, run_id: str) -> str:
+        if status is None:
+            return ""
+        if status.run_id == run_id:
+            return "the run is complete" if status.status == "complete" else ""
+        return "another run has taken its place" if order.run_id else ""
+
+    def _locked(self, order: Order, run_id: str, on_wait: Callable[[], None] = lambda: None) -> DayLock:
+        fresh = RunStatus(order.day, "queued", run_id, order.trigger, order.replace, updated_at=self.clock())
+        return take_lock(
+            self.landing, self.names.status(order.day), fresh, clock=self.clock, sleep=self.sleep, on_wait=on_wait
+        )
+
+    def lock_for_expiry(self, day: date) -> DayLock:
+        """The lock of a day that is to expire. Raises DayLocked at once where a run has it."""
+        fresh = RunStatus(day, "expired", "", "timer", updated_at=self.clock())
+        return take_lock(
+            self.landing, self.names.status(day), fresh, clock=self.clock, sleep=self.sleep, wait_seconds=0
+        )
+
+    def _end(self, lock: DayLock, status: str, error: RunError | None) -> None:
+        try:
+            lock.write(status=status, error=error)
+        except ExportError:
+            # What the day holds is in its manifest; a status that stays behind reads as a run that died.
+            log(logging.WARNING, "status_not_written", date=lock.status.date, run_id=lock.status.run_id, status=status)
+
+    def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
+        name = self.names.status(day)
+        document = self.landing.read(name)
+        return document, read_status(document.data, name) if document else None
+
+    def _put(self, status: RunStatus, over: Document | None) -> None:
+        self.landing.put(self.names.status(status.date), status.to_json(), status.metadata(), over=over)
+
+
+def log_failed(day: date | None, run_id: str, trigger: str, error: RunError) -> None:
+    """The one ERROR line of a run that has failed: alerts are built on it."""
+    log(
+        logging.ERROR,
+        "run_failed",
+        date=day,
+        run_id=run_id,
+        trigger=trigger,
+        error_type=error.type,
+        error_message=error.message,
+    )
+
+
+@contextmanager
+def _as_export_errors() -> Iterator[None]:
+    """Whatever goes wrong inside is one of ours: a fault of the app itself included."""
+    try:
+        yield
+    except ExportError:
+        raise
+    except Exception as error:
+        trace = error.__traceback__
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else "unknown"
+        # Its text is left out: it may repeat an event's content.
+        raise InternalError(
+            f"A fault of the app itself: {type(error).__name__} in {place}. Nothing has changed; please report it."
+        ) from error
+
+
+def _died(day: date) -> RunDied:
+    return RunDied(
+        f"The run of {day} ended without a word at every try: the host was stopped, or ran out of time or memory. "
+        "Look at the host's own log, then run the day again."
+    )
+
+
+def _figures(manifest: Manifest, started: datetime) -> dict[str, Any]:
+    return {
+        "status": manifest.status,
+        "events": manifest.events,
+        "files": len(manifest.files),
+        "bytes": manifest.total_bytes,
+        "download_bytes": manifest.download_bytes,
+        "seconds": round((manifest.finished_at - started).total_seconds(), 1),
+        "empty_hours": len(manifest.empty_hours),
+        "volume_median": manifest.volume.median_events if manifest.volume else None,
+        "volume_ratio": manifest.volume.ratio if manifest.volume else None,
+        "added": manifest.changes.added,
+        "changed": manifest.changes.changed,
+        "removed": manifest.changes.removed,
+        "unchanged": manifest.changes.unchanged,
+        "warnings": len(manifest.warnings),
+    }

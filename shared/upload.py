@@ -1,0 +1,175 @@
+"""Blocks on their way to the storage: filled while the download runs, staged in parallel, hashed beside.
+
+What is in flight is bounded by bytes, not by files: a few large blocks, or many small files at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Self
+
+BLOCK_BYTES = 8 * 1024 * 1024
+"""Large enough that a request's cost does not count, small enough that several fit into memory."""
+
+BYTES_IN_FLIGHT = 4 * BLOCK_BYTES
+THREADS = 16
+"""Requests at once: small files must not wait for one round trip after another."""
+
+Stage = Callable[[str, str, bytes], None]
+"""Stages one block: blob name, block id, bytes."""
+
+
+class Upload:
+    """One file: hand in its bytes, and get its block ids and its checksum once all is staged."""
+
+    def __init__(self, uploader: Uploader, name: str, block_prefix: str) -> None:
+        self.name = name
+        self.block_ids: list[str] = []
+        self._uploader = uploader
+        self._block_prefix = block_prefix
+        self._sha256 = hashlib.sha256()
+        self._landing: list[bytes] = []
+        self._content: list[bytes] = []
+        self._landing_bytes = 0
+        self._content_bytes = 0
+
+    def write(self, landing: bytes, content: bytes) -> None:
+        """Take bytes to land, and the decompressed content that they stand for (the same bytes, or not).
+
+        Blocks while too much is in flight. Raises what a block before this one failed with.
+        """
+        if landing:
+            self._landing.append(landing)
+            self._landing_bytes += len(landing)
+        if content:
+            self._content.append(content)
+            self._content_bytes += len(content)
+        if self._content_bytes >= BLOCK_BYTES:
+            self._hash()
+        if self._landing_bytes >= BLOCK_BYTES:
+            self._stage()
+
+    def finish(self) -> None:
+        """Send what is left. `sha256` and `block_ids` hold once the uploader has settled."""
+        if self._content:
+            self._hash()
+        if self._landing:
+            self._stage()
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the content, in hexadecimal digits."""
+        return self._sha256.hexdigest()
+
+    def _hash(self) -> None:
+        chunks, size = self._content, self._content_bytes
+        self._content, self._content_bytes = [], 0
+        self._uploader.hash(lambda: _update(self._sha256, chunks), size)
+
+    def _stage(self) -> None:
+        block_id = f"{self._block_prefix}{len(self.block_ids):05d}"
+        data = self._landing[0] if len(self._landing) == 1 else b"".join(self._landing)
+        self._landing, self._landing_bytes = [], 0
+        self.block_ids.append(block_id)
+        self._uploader.stage(self.name, block_id, data)
+
+
+class Uploader:
+    """The threads and the budget that all files of a try share."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+        self._staging = _Budget(BYTES_IN_FLIGHT)
+        # Hashing is the quicker of the two: its own, smaller budget is hardly ever used up.
+        self._hashing = _Budget(BLOCK_BYTES * 2)
+        self._futures: set[Future[None]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._hasher.shutdown(cancel_futures=True)
+
+    def upload(self, name: str, block_prefix: str) -> Upload:
+        """A new file. `block_prefix` is of one length and never used for this blob before."""
+        return Upload(self, name, block_prefix)
+
+    def stage(self, name: str, block_id: str, data: bytes) -> None:
+        """Stage a block as soon as the budget allows."""
+        self._submit(self._pool, self._staging, len(data), lambda: self._stage(name, block_id, data))
+
+    def hash(self, update: Callable[[], None], size: int) -> None:
+        """Run a file's next checksum step, in order."""
+        self._submit(self._hasher, self._hashing, size, update)
+
+    def settle(self) -> None:
+        """Wait until nothing is in flight. Raises the first failure."""
+        futures, self._futures = self._futures, set()
+        done, _ = wait(futures)
+        for future in done:
+            future.result()
+
+    def discard(self) -> None:
+        """Wait until nothing is in flight, whatever came of it: what was staged is void."""
+        futures, self._futures = self._futures, set()
+        for future in futures:
+            future.cancel()
+        wait(futures)
+
+    def each(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Run tasks side by side. Raises the first failure, once none runs any more."""
+        futures = [self._pool.submit(task) for task in tasks]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        for future in futures:
+            if not future.cancelled():
+                future.result()
+
+    def _submit(self, pool: ThreadPoolExecutor, budget: _Budget, size: int, task: Callable[[], None]) -> None:
+        self._raise_early()
+        budget.take(size)
+        future = pool.submit(task)
+        future.add_done_callback(lambda _: budget.give_back(size))
+        self._futures.add(future)
+
+    def _raise_early(self) -> None:
+        # A failed block makes the whole try fail: say so at the next block, not at the end of the download.
+        finished = {future for future in self._futures if future.done()}
+        self._futures -= finished
+        for future in finished:
+            future.result()
+
+
+class _Budget:
+    """Bytes that may be in flight. One taker: more than the whole budget is granted when nothing else is out."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._out = 0
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._out == 0 or self._out + size <= self._size)
+            self._out += size
+
+    def give_back(self, size: int) -> None:
+        with self._changed:
+            self._out -= size
+            self._changed.notify()
+
+
+def _update(digest: hashlib._Hash, chunks: list[bytes]) -> None:
+    for chunk in chunks:
+        digest.update(chunk)
