@@ -99,7 +99,7 @@ def lines(project: int, day: date, hour: int, part: int, count: int) -> Iterator
 
 def _session(rng: Random, project: int, hour_start: datetime) -> Iterator[bytes]:
     """The events of one person's session, in order; at least one."""
-    person = _person(project, int(rng.random() ** 2 * PEOPLE))
+    person = _person(project, int(rng.random() ** 2 * PEOPLE))  # some come often, most seldom
     moment = int(rng.random() * 0.8 * _HOUR)
     hour_text = f"{hour_start:%Y-%m-%d %H}:".encode()
     session_id = -1 if person.kind == "server" else int(hour_start.timestamp()) * 1000 + moment // 1000

@@ -107,6 +107,7 @@ def parse(text: str) -> Fault:
     }
     if name.isdecimal() and not number:
         return Fault(status=int(name))
-    if name not in spellings:
-        raise ValueError(f"{text!r} is none of: {SPELLINGS}")
-    return spellings[name]()
+    try:
+        return spellings[name]()
+    except (KeyError, ValueError):
+        raise ValueError(f"{text!r} is none of: {SPELLINGS}") from None

