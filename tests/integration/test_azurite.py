@@ -49,6 +49,17 @@ def test_stopped_and_started_again_it_has_the_same_ports_and_the_data_of_its_fol
         assert container.download_blob("a").readall() == b"1"
 
 
+def test_killed_and_started_again_it_has_the_same_ports() -> None:
+    with Azurite() as azurite:
+        before = azurite.blob_url
+        azurite.kill()
+        with pytest.raises(requests.ConnectionError):
+            requests.get(before, timeout=5)
+        azurite.start()
+        assert azurite.blob_url == before
+        assert requests.get(before, timeout=5).status_code in (400, 403)
+
+
 def test_in_memory_a_stop_forgets_all() -> None:
     with Azurite() as azurite, container_of(azurite) as container:
         container.create_container()
