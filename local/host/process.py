@@ -60,7 +60,7 @@ class FunctionsHost:
     host.json have: 10 minutes of invisibility for a message in work, the pause between tries, and the number of tries.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword, most with a default
         self,
         *,
         app_dir: Path,
@@ -90,6 +90,7 @@ class FunctionsHost:
         self._news = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
+        self._open_streams = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -130,6 +131,7 @@ class FunctionsHost:
             threading.Thread(target=self._read, args=(stream,), daemon=True)
             for stream in (self._process.stdout, self._process.stderr)
         ]
+        self._open_streams = len(self._readers)
         for reader in self._readers:
             reader.start()
         try:
@@ -196,7 +198,7 @@ class FunctionsHost:
 
         """
         with self._news:
-            self._news.wait_for(lambda: any(map(test, self._lines)) or self._silent, timeout)
+            self._news.wait_for(lambda: any(map(test, self._lines)) or not self._open_streams, timeout)
             found = next(filter(test, self._lines), None)
         if found is None:
             raise HostError(f"the host did not say what was waited for; it wrote:\n{self.output()}")
@@ -208,15 +210,14 @@ class FunctionsHost:
             raise HostError("the host was not started")
         return self._process
 
-    @property
-    def _silent(self) -> bool:
-        return self._running.poll() is not None and not any(r.is_alive() for r in self._readers)
-
     def _read(self, stream: IO[str]) -> None:
         for line in stream:
             with self._news:
                 self._lines.append(line.rstrip("\n"))
                 self._news.notify_all()
+        with self._news:
+            self._open_streams -= 1
+            self._news.notify_all()
 
     def _close(self, process: subprocess.Popen[str]) -> None:
         process.wait()

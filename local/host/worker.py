@@ -28,7 +28,7 @@ TRIGGERS = {"httpTrigger", "queueTrigger", "timerTrigger"}
 OUTPUTS = {"http", "queue"}
 
 
-class FunctionFailed(Exception):  # noqa: N818 - an outcome, not an error of the host
+class FunctionFailed(Exception):
     """The function raised, or what it returned could not be delivered. It has been logged."""
 
 
