@@ -1,7 +1,7 @@
-"""Copies what the container's manifests list into a folder, and nothing else: `python -m downstream.mirror FOLDER`.
+"""Copies what the container's manifests list into a folder: `python -m downstream.mirror FOLDER`.
 
-The folder keeps the container's promise at any moment: where a manifest stands, the files that it lists stand beside it,
-whole. A second call fetches only what is new. The container is found by the app's own settings, read from the environment.
+The folder keeps the promise of the container: where a manifest stands, its files stand beside it, whole. A second
+call fetches only what is new. The container is found by the app's own settings, read from the environment.
 """
 
 from __future__ import annotations
