@@ -24,7 +24,7 @@ from local.host.worker import Worker, load
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 5
-"""How long functions may go on when the host is asked to stop. A message that is cut off comes back later."""
+"""How long HTTP and queue functions may go on when the host is asked to stop. A message that is cut off comes back."""
 
 
 def main() -> None:
@@ -33,7 +33,8 @@ def main() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(log_format())
     logging.basicConfig(level=logging.INFO, handlers=[handler])  # the real worker's level
-    logging.getLogger("azure.functions").setLevel(logging.WARNING)  # the library's own log, which in Azure no app sees
+    # The library's own log. What fails, the host says itself.
+    logging.getLogger("azure.functions").setLevel(logging.CRITICAL)
     if options.until_eof:
         threading.Thread(target=_die_at_eof, daemon=True).start()
     try:
@@ -61,6 +62,7 @@ async def _serve(options: argparse.Namespace) -> None:
     )
     async with Queues(os.environ) as queues:
         functions = await load(app_dir, os.environ)
+        queues.check(functions)
         worker = Worker(queues.send)
         triggers = [QueueTrigger(f, queues, rules, worker) for f in functions if f.trigger["type"] == "queueTrigger"]
         for trigger in triggers:

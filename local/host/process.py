@@ -136,9 +136,9 @@ class FunctionsHost:
             reader.start()
         try:
             ready = self.wait_for(lambda line: line.startswith('{"url": '), START_SECONDS)
-        except HostError:
+        except HostError as error:
             self.kill()
-            raise
+            raise HostError(f"the host did not start:\n{self.output()}") from error
         self.url = json.loads(ready)["url"]
 
     def stop(self) -> None:

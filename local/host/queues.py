@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
 from local.host import protos
-from local.host.config import QueueRules, connection_string
+from local.host.config import LoadError, QueueRules, connection_string
 from local.host.protos import Message
 from local.host.worker import Binding, Function, FunctionFailed, Worker
 
@@ -45,14 +45,29 @@ class Queues:
         for client in self._clients.values():
             await client.close()
 
+    def check(self, functions: Iterable[Function]) -> None:
+        """Find out whether all queue bindings can be served.
+
+        Raises:
+            LoadError: the storage account of one is missing or malformed.
+
+        """
+        for function in functions:
+            for binding in (function.trigger, *function.outputs):
+                if binding["type"] in ("queueTrigger", "queue"):
+                    self.client(function, binding)
+
     def client(self, function: Function, binding: Binding, suffix: str = "") -> QueueClient:
         """The queue of a binding, or the one beside it whose name ends in `suffix`."""
         account = connection_string(binding, self._environ, function.name)
         name = binding["queueName"] + suffix
         if (account, name) not in self._clients:
-            self._clients[account, name] = QueueClient.from_connection_string(
-                account, name, logger=_quiet, initial_backoff=1, retry_total=1
-            )
+            try:
+                self._clients[account, name] = QueueClient.from_connection_string(
+                    account, name, logger=_quiet, initial_backoff=1, retry_total=1
+                )
+            except ValueError as error:
+                raise LoadError(f"function {function.name}: queue {name}: {error}") from error
         return self._clients[account, name]
 
     async def send(self, function: Function, binding: Binding, texts: list[str]) -> None:

@@ -178,6 +178,16 @@ def test_a_message_in_work_stays_invisible_beyond_its_first_lease(
     wait_until_empty(queue)  # hence deleted, with the receipt of the last renewal
 
 
+def test_a_message_in_work_is_finished_when_the_host_is_asked_to_stop(host: FunctionsHost, queue: QueueClient) -> None:
+    send(queue, do="note", seconds=1)
+    wait_for(host, "Executing 'Functions.work'")
+    send(queue, do="note")
+    host.stop()
+    assert "Executed 'Functions.work' (Succeeded" in host.output()
+    assert executions(host, "work") == 1
+    assert queue.get_queue_properties().approximate_message_count == 1
+
+
 def test_a_message_comes_back_when_its_lease_ends_after_a_crash(
     start: Callable[..., FunctionsHost], queue: QueueClient
 ) -> None:
@@ -219,6 +229,7 @@ HEAD = "import azure.functions as func\napp = func.FunctionApp()\n"
 TIMER = "@app.timer_trigger(arg_name='timer', schedule='{}')\ndef {}({}: func.TimerRequest) -> None: ...\n"
 ROUTE = "@app.route('{}', methods=['GET'])\ndef {}(req: func.HttpRequest) -> str: return ''\n"
 QUEUE = "@app.queue_trigger('message', 'a-queue', 'Other')\ndef work(message: func.QueueMessage) -> None: ...\n"
+OUTPUT = "@app.queue_output('out', 'a-queue', 'Other')\n"
 BLOB = "@app.blob_trigger('blob', 'path', 'Other')\ndef read(blob: func.InputStream) -> None: ...\n"
 
 
@@ -231,6 +242,12 @@ BLOB = "@app.blob_trigger('blob', 'path', 'Other')\ndef read(blob: func.InputStr
         (HEAD + ROUTE.format("{id:int}", "number"), HOST_JSON, "function number: .*{id:int}"),
         (HEAD + ROUTE.format("a", "one") + ROUTE.format("a", "two"), HOST_JSON, "function two: route /api/a"),
         (HEAD + QUEUE, HOST_JSON, "function work: the app setting Other"),
+        (
+            HEAD + OUTPUT + ROUTE.format("a", "one").replace("(req", "(out: func.Out[str], req"),
+            HOST_JSON,
+            "setting Other",
+        ),
+        (HEAD + QUEUE.replace("Other", "PATH"), HOST_JSON, "function work: queue a-queue: Connection string"),
         (HEAD + BLOB, HOST_JSON, "function read: .*blobTrigger"),
         ("import no_such_module", HOST_JSON, "no_such_module"),
         (HEAD, HOST_JSON, "no functions found"),
