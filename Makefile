@@ -10,7 +10,7 @@ setup:
 	@local/setup.sh
 
 run: setup ## emulator, simulator and Functions host; exports yesterday and shows what landed
-	@$(PY) -m local run
+	@$(PY) -m local run $(if $(STAY),--stay)
 
 test: setup ## all tests, those on real emulators included
 	@$(PY) -m pytest
@@ -33,7 +33,7 @@ bench: setup ## this project beside what people do today and the limit
 	@$(PY) -m local bench
 
 lock: setup ## pins the requirements anew
-	@for set in requirements:3.12 requirements-test:3.12 requirements-dev:3.13; do \
+	@for set in requirements:3.12 requirements-cli:3.12 requirements-test:3.12 requirements-dev:3.13; do \
 		$(PY) -m uv pip compile --quiet --upgrade --universal --python-version $${set#*:} --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" $${set%:*}.in -o $${set%:*}.txt; done
 

@@ -1,0 +1,189 @@
+"""`make run`: the whole way of a day on this machine, from an HTTP call to what landed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import requests
+from azure.storage.blob import ContainerClient
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from local.azurite import DEFAULT_PORTS, Azurite
+from local.host import FunctionsHost
+from local.settings import find_settings
+from local.simulator import Simulator
+from shared.runs import utc_now
+from shared.windows import newest_complete_day
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_CHARACTERS = 400
+FOLLOW_SECONDS = 1800
+_MADE_UP = ("", "simulator")
+
+
+def run(console: Console, *, stay: bool) -> int:
+    """Start everything, export the newest complete day over HTTP, and show what landed. Returns the exit code."""
+    day = newest_complete_day(utc_now())
+    with ExitStack() as stack:
+        environ = _environment(stack, console)
+        url, key = stack.enter_context(_host(environ, console))
+        manifest = _export(console, url, key, day)
+        if manifest is None:
+            return 1
+        _show(console, manifest, environ)
+        page = f"{url}/api/exports?code={key}"
+        if stay:
+            console.print(f"\nIs the data complete? {page}\nCtrl-C ends everything.", soft_wrap=True)
+            _wait()
+        else:
+            console.print("\n`make run STAY=1` keeps it running, with a page of what has landed.")
+    return 0
+
+
+def _environment(stack: ExitStack, console: Console) -> dict[str, str]:
+    """The app's settings, with emulator and simulator where no real keys and no other storage are set."""
+    environ = find_settings(ROOT)
+    ports = DEFAULT_PORTS if all(_free(port) for port in DEFAULT_PORTS) else (0, 0, 0)
+    azurite = stack.enter_context(Azurite(ROOT / ".run" / "azurite", ports=ports))
+    console.print(f"Storage   the emulator Azurite, {azurite.blob_url} (data in .run/azurite)")
+    environ |= {"AzureWebJobsStorage": azurite.connection_string, "EXPORT_STORAGE": azurite.connection_string}
+    environ.pop("EXPORT_STORAGE__blobServiceUri", None)
+    if environ.get("AMP_API_KEY", "") in _MADE_UP:
+        simulator = stack.enter_context(Simulator(events_per_hour=400, parts=2, empty_hours={3, 4}))
+        environ |= {"AMP_API_KEY": "simulator", "AMP_SECRET_KEY": "simulator", "AMP_EXPORT_URL": simulator.url}
+        console.print(f"Amplitude a simulator of its Export API, {simulator.url} (set AMP_API_KEY for the real one)")
+    else:
+        console.print("Amplitude the real Export API, with the keys that are set")
+    return environ
+
+
+@contextmanager
+def _host(environ: dict[str, str], console: Console) -> Iterator[tuple[str, str]]:
+    """A host that runs `function_app.py`: its URL and its key."""
+    if shutil.which("func"):
+        console.print("Host      Azure Functions Core Tools (func start)")
+        with _core_tools(environ) as url:
+            yield url, ""
+        return
+    console.print("Host      Microsoft's Python worker library: there is no `func` (Core Tools) on the PATH")
+    key = secrets.token_urlsafe(16)
+    storage = environ.pop("AzureWebJobsStorage")
+    with FunctionsHost(app_dir=ROOT, connection_string=storage, environ=environ, key=key) as host:
+        yield host.url, key
+
+
+@contextmanager
+def _core_tools(environ: dict[str, str]) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = ROOT / ".run" / "func.log"
+    with log.open("wb") as output:
+        # The virtual environment's Python has to be the first on the PATH: Core Tools starts the worker with it.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', '')}"
+        process = subprocess.Popen(  # noqa: S603 - what `shutil.which` found
+            ["func", "start", "--port", str(port)],  # noqa: S607 - as above
+            cwd=ROOT,
+            env={**environ, "PATH": path, "FUNCTIONS_WORKER_RUNTIME": "python"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/api/exports", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(180):
+        if process.poll() is not None:
+            break
+        try:
+            requests.get(url, timeout=5)
+        except requests.RequestException:
+            time.sleep(1)
+        else:
+            return
+    raise SystemExit(f"Core Tools did not come up. What they said last:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _export(console: Console, url: str, key: str, day: date) -> dict[str, Any] | None:
+    """Ask for a day over HTTP and follow it. Returns its manifest, or None where it failed."""
+    headers = {"x-functions-key": key}
+    console.print(f"\nPOST {url}/api/exports/{day}")
+    answer = requests.post(f"{url}/api/exports/{day}", headers=headers, timeout=60)
+    if not answer.ok:
+        console.print(f"{answer.status_code}: {answer.text}", style="red", markup=False)
+        return None
+    asked = answer.json()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("queued", total=None)
+        for _ in range(FOLLOW_SECONDS * 2):
+            status = requests.get(asked["status_url"], headers=headers, timeout=60).json()
+            progress = status["progress"] or {}
+            bar.update(task, description=f"{status['status']} {progress.get('bytes', 0) / 1e6:,.1f} MB")
+            if status["status"] == "complete":
+                manifest: dict[str, Any] = status["manifest"]
+                return manifest
+            if status["status"] == "failed" or (status["status"] == "queued" and status["error"]):
+                console.print(f"{status['error']['type']}: {status['error']['message']}", style="red", markup=False)
+                return None
+            time.sleep(0.5)
+    console.print(f"Still not done after {FOLLOW_SECONDS // 60} minutes: {asked['status_url']}", style="red")
+    return None
+
+
+def _show(console: Console, manifest: dict[str, Any], environ: dict[str, str]) -> None:
+    totals, container = manifest["totals"], environ.get("EXPORT_CONTAINER") or "amplitude-events"
+    table = Table(title=f"What landed in {container}", title_justify="left")
+    for name, justify in (("blob", "left"), ("events", "right"), ("bytes", "right"), ("sha256", "left")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for file in manifest["files"]:
+        table.add_row(file["name"], f"{file['events']:,}", f"{file['bytes']:,}", file["sha256"][:12])
+    table.add_section()
+    table.add_row(f"{totals['files']} files", f"{totals['events']:,}", f"{totals['bytes']:,}", "")
+    console.print(table)
+    if manifest["empty_hours"]:
+        console.print(f"Hours without events: {', '.join(map(str, manifest['empty_hours']))}")
+    if manifest["files"]:
+        with ContainerClient.from_connection_string(environ["EXPORT_STORAGE"], container) as client:
+            first = client.download_blob(manifest["files"][0]["name"], offset=0, length=SAMPLE_CHARACTERS).readall()
+        console.print("\nThe first event begins:")
+        console.print(first.decode(errors="replace").partition("\n")[0] + " ...", markup=False, soft_wrap=True)
+    prefix = environ.get("EXPORT_PREFIX", "")
+    console.print(f"\n{prefix}manifests/date={manifest['date']}.json says what the day holds; the day is whole.")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _wait() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        pass

@@ -1,0 +1,180 @@
+"""The whole way of a day, through Microsoft's worker library: trigger, queue, Amplitude, blobs, manifest."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import time
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+import requests
+from azure.storage.blob import ContainerClient
+
+from local.host import FunctionsHost
+from local.simulator import Fault, Simulator
+from shared.windows import newest_complete_day
+
+DAY = date(2025, 11, 4)
+WAIT_SECONDS = 60
+
+
+def post(host: FunctionsHost, path: str) -> requests.Response:
+    return requests.post(f"{host.url}/api/exports{path}", headers=host.auth, timeout=30)
+
+
+def follow(host: FunctionsHost, day: date, *states: str) -> dict[str, Any]:
+    """The status of a day, once it is one of `states`."""
+    for _ in range(WAIT_SECONDS * 10):
+        answer = requests.get(f"{host.url}/api/exports/{day}", headers=host.auth, timeout=30)
+        if answer.ok and answer.json()["status"] in states:
+            document: dict[str, Any] = answer.json()
+            return document
+        time.sleep(0.1)
+    raise AssertionError(f"{day} did not become {states}: {answer.text}\n{host.output()}")
+
+
+def events_of(host: FunctionsHost) -> list[dict[str, Any]]:
+    return [json.loads(line.message) for line in host.log_lines() if line.logger == "amplitude_export"]
+
+
+def landed(container: ContainerClient, manifest: dict[str, Any]) -> dict[tuple[int, int], bytes]:
+    return {(file["hour"], file["part"]): container.download_blob(file["name"]).readall() for file in manifest["files"]}
+
+
+def test_post_lands_what_amplitude_sent(host: FunctionsHost, container: ContainerClient, simulator: Simulator) -> None:
+    asked = post(host, f"/{DAY}")
+    assert asked.status_code == 202
+    assert asked.headers["Location"] == asked.json()["status_url"]
+
+    manifest = follow(host, DAY, "complete")["manifest"]
+
+    sent = simulator.member_bytes(DAY)
+    assert landed(container, manifest) == sent
+    assert manifest["totals"]["events"] == sum(raw.count(b"\n") for raw in sent.values())
+    assert {file["sha256"] for file in manifest["files"]} == {hashlib.sha256(raw).hexdigest() for raw in sent.values()}
+    assert {blob.name for blob in container.list_blobs("events/")} == {file["name"] for file in manifest["files"]}
+    assert manifest["trigger"] == "http"
+    assert manifest["changes"] == {"added": len(sent), "changed": 0, "removed": 0, "unchanged": 0}
+    assert "run_complete" in [event["event"] for event in events_of(host)]
+
+
+def test_the_timer_queues_yesterday(host: FunctionsHost, container: ContainerClient, simulator: Simulator) -> None:
+    yesterday = newest_complete_day(datetime.now(UTC))
+    host.fire_timer("nightly")
+    manifest = follow(host, yesterday, "complete")["manifest"]
+    assert manifest["trigger"] == "timer"
+    assert landed(container, manifest) == simulator.member_bytes(yesterday)
+
+
+def test_unchanged_files_keep_their_blobs(
+    host: FunctionsHost, container: ContainerClient, simulator: Simulator
+) -> None:
+    post(host, f"/{DAY}")
+    first = follow(host, DAY, "complete")["manifest"]
+    simulator.put(DAY, 5, 0, b'{"uuid":"a"}\n' * 500)
+    again = post(host, f"/{DAY}").json()
+    while (second := follow(host, DAY, "complete")["manifest"])["run_id"] != again["run_id"]:
+        time.sleep(0.1)
+
+    assert second["changes"] == {"added": 0, "changed": 1, "removed": 0, "unchanged": len(first["files"]) - 1}
+    before, after = ({file["name"] for file in manifest["files"]} for manifest in (first, second))
+    assert len(before & after) == len(before) - 1
+    assert {blob.name for blob in container.list_blobs("events/")} == after
+    assert landed(container, second) == simulator.member_bytes(DAY)
+
+
+def test_a_day_without_events_is_empty_and_not_missing(host: FunctionsHost, simulator: Simulator) -> None:
+    simulator.forget(DAY)
+    post(host, f"/{DAY}")
+    manifest = follow(host, DAY, "complete")["manifest"]
+    assert (manifest["status"], manifest["files"], manifest["empty_hours"]) == ("empty", [], list(range(24)))
+    row = requests.get(f"{host.url}/api/exports?from={DAY}&to={DAY}", headers=host.auth, timeout=30).json()["days"][0]
+    assert (row["status"], row["events"]) == ("empty", 0)
+
+
+def test_fewer_events_are_refused_until_somebody_says_so(
+    host: FunctionsHost, container: ContainerClient, simulator: Simulator
+) -> None:
+    post(host, f"/{DAY}")
+    first = follow(host, DAY, "complete")["manifest"]
+    simulator.forget(DAY, 7)
+    post(host, f"/{DAY}")
+    refused = follow(host, DAY, "failed")
+    assert refused["error"]["type"] == "FewerEvents"
+    assert str(first["totals"]["events"]) in refused["error"]["message"]
+    assert "replace" in refused["error"]["message"]
+    assert refused["manifest"] == first
+    assert {blob.name for blob in container.list_blobs("events/")} == {file["name"] for file in first["files"]}
+    row = requests.get(f"{host.url}/api/exports?from={DAY}&to={DAY}", headers=host.auth, timeout=30).json()["days"][0]
+    assert (row["status"], row["error"]["type"]) == ("complete", "FewerEvents")
+
+    post(host, f"/{DAY}?replace=true")
+    replaced = follow(host, DAY, "complete")["manifest"]
+    assert replaced["empty_hours"] == [7]
+    assert landed(container, replaced) == simulator.member_bytes(DAY)
+
+
+def test_a_permanent_error_finishes_the_message(host: FunctionsHost, simulator: Simulator) -> None:
+    simulator.fail(Fault(status=403, body=b'{"error":"Invalid API Key"}'))
+    post(host, f"/{DAY}")
+    failed = follow(host, DAY, "failed")
+    assert failed["error"]["type"] == "BadCredentials"
+    assert failed["manifest"] is None
+    assert [event["error_type"] for event in events_of(host) if event["event"] == "run_failed"] == ["BadCredentials"]
+    assert len(simulator.requests) == 1
+
+
+def test_a_transient_error_lets_the_message_come_back(host: FunctionsHost, simulator: Simulator) -> None:
+    simulator.fail(*[Fault(status=503)] * 5)
+    post(host, f"/{DAY}")
+    manifest = follow(host, DAY, "complete")["manifest"]
+    assert [request.status for request in simulator.requests] == [503] * 5 + [200]
+    assert manifest["requests"][0]["attempts"] == 1
+
+
+def test_a_poisoned_message_becomes_a_failed_run(host: FunctionsHost, simulator: Simulator) -> None:
+    simulator.rule = lambda _: Fault(status=500)
+    post(host, f"/{DAY}")
+    failed = follow(host, DAY, "failed")
+    assert failed["error"]["type"] == "AmplitudeUnavailable"
+    assert len(simulator.requests) == 25, "five tries of the message, five attempts each"
+    assert [event["error_type"] for event in events_of(host) if event["event"] == "run_failed"] == [
+        "AmplitudeUnavailable"
+    ]
+
+
+@pytest.mark.parametrize("largest", [60_000, 20_000])
+def test_what_is_too_large_is_halved_and_lands_once(
+    host: FunctionsHost, container: ContainerClient, simulator: Simulator, largest: int
+) -> None:
+    simulator.largest = largest
+    post(host, f"/{DAY}")
+    manifest = follow(host, DAY, "complete")["manifest"]
+    assert landed(container, manifest) == simulator.member_bytes(DAY)
+    assert len(manifest["requests"]) > 1
+    sizes = [(request.start, request.end) for request in simulator.requests if request.status == 400]
+    assert len(sizes) == len(set(sizes)), "what proved too large is not asked for again"
+
+
+class TestGzip:
+    """`EXPORT_FORMAT=json.gz`."""
+
+    @pytest.fixture
+    def environ(self, environ: dict[str, str]) -> dict[str, str]:
+        return environ | {"EXPORT_FORMAT": "json.gz"}
+
+    def test_gzip_lands_amplitudes_own_bytes(
+        self, host: FunctionsHost, container: ContainerClient, simulator: Simulator
+    ) -> None:
+        post(host, f"/{DAY}")
+        manifest = follow(host, DAY, "complete")["manifest"]
+        sent = simulator.member_bytes(DAY)
+        assert {key: gzip.decompress(raw) for key, raw in landed(container, manifest).items()} == sent
+        for file in manifest["files"]:
+            assert file["name"].endswith(".json.gz")
+            assert file["bytes"] == len(sent[file["hour"], file["part"]])
+            settings = container.get_blob_client(file["name"]).get_blob_properties().content_settings
+            assert (settings.content_type, settings.content_encoding) == ("application/gzip", None)
