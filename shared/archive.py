@@ -1,0 +1,155 @@
+"""Amplitude's archive: a zip of gzip files of JSON Lines, read as it arrives. Pure: bytes in, members out.
+
+    archive = Archive(answer.chunks, window, compressed=False)
+    for member in archive:                    # '187520/187520_2025-11-04_0#0.json.gz', then the next
+        for landing, content in member:       # pieces of at most 1 MiB of decompressed bytes
+            upload.write(landing, content)    # content: what to hash; landing: what to store of the same events
+        print(member.stem, member.bytes, member.events)
+    print(archive.ignored)                    # entries that hold no events
+
+Only when the loop over the archive has ended without an exception is anything of it verified: the members' checksums
+and sizes, those of zip and those of gzip, and that they are the members of the archive's directory, all and no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from shared.errors import SuspiciousArchive
+from shared.inflate import Gunzip, LineCount
+from shared.windows import Window
+from shared.zipstream import Entry, ZipStream
+
+Piece = tuple[bytes, bytes]
+"""Bytes to land, and the decompressed bytes that they stand for. Either may be empty where the other is not."""
+
+_EVENT_FILE = re.compile(
+    r"(?P<project>[0-9]{1,20})/(?P=project)_(?P<date>[0-9-]{10})_(?P<hour>[0-9]{1,2})#(?P<part>[0-9]{1,9})\.json\.gz"
+)
+_DATA_FILE = re.compile(r".*\.(json|gz|zip)", re.IGNORECASE)
+_LONGEST_NAME = 255
+
+
+@dataclass(slots=True)
+class Member:
+    """An event file about to be read. Iterate over it once for its pieces; `bytes` and `events` count as they come.
+
+    `source`: its name in the archive; `stem`: its blob's name without folder, token and suffix; `bytes`: decompressed;
+    `events`: lines, final once the pieces have ended.
+    """
+
+    source: str
+    project: str
+    hour: int
+    part: int
+    stem: str
+    _entry: Entry = field(repr=False)
+    _compressed: bool = field(repr=False)
+    bytes: int = field(default=0, init=False)
+    events: int = field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[Piece]:
+        gunzip, lines = Gunzip(self._entry.shown), LineCount()
+        for packed in self._entry:
+            raw = bytes(packed) if self._compressed else b""
+            for content in gunzip.feed(packed):
+                lines.add(content)
+                self.bytes += len(content)
+                self.events = lines.total
+                self._entry.check_expansion(self.bytes)
+                yield raw if self._compressed else content, content
+                raw = b""
+            if raw:
+                yield raw, b""
+        gunzip.finish()
+
+
+class Archive:
+    """The event files of one window's archive, in the order in which they stand in it.
+
+    With `compressed`, a member's gzip bytes land as they are; else its decompressed bytes. Both are verified alike.
+    Lazy: bytes are pulled from `chunks` when pieces are asked for; held are one chunk, one piece and the names. A
+    member must have been read to its end when the next is asked for. What `chunks` raises passes through as it is.
+
+    Raises, while it is iterated over:
+        BrokenArchive: cut, damaged, or no archive at all.
+        SuspiciousArchive: whole, and yet not what was asked for: names, hours, projects, data files of another kind,
+            two files for one blob, none at all. Raised at the end, once it is sure that the archive is not just
+            damaged; at once where something expands beyond all measure.
+        UnsupportedArchive: it cannot be read as a stream.
+
+    """
+
+    def __init__(self, chunks: Iterable[bytes], window: Window, *, compressed: bool) -> None:
+        self.ignored: list[str] = []
+        self._chunks = chunks
+        self._window = window
+        self._compressed = compressed
+        self._sources: dict[str, str] = {}
+        self._project = ""
+
+    def __iter__(self) -> Iterator[Member]:
+        suspicion: SuspiciousArchive | None = None
+        for entry in ZipStream(self._chunks):
+            member = None
+            try:
+                member = self._member(entry)
+            except SuspiciousArchive as error:
+                suspicion = suspicion or error
+            if member is None or suspicion:
+                for _ in entry:
+                    pass
+            else:
+                yield member
+        if suspicion is None and not self._sources:
+            suspicion = SuspiciousArchive("The archive holds no event file: no events would have been a 404.")
+        if suspicion:
+            raise suspicion
+
+    def _member(self, entry: Entry) -> Member | None:
+        """The event file that the entry is; None for what is not read as events."""
+        name = _checked_name(entry)
+        if entry.is_directory:
+            if entry.facts.size:
+                raise SuspiciousArchive(f"{entry.shown}: a directory that holds bytes.")
+            return None
+        match = _EVENT_FILE.fullmatch(name)
+        if match:
+            return self._event_file(entry, name, match)
+        if _DATA_FILE.fullmatch(name):
+            raise SuspiciousArchive(
+                f"{entry.shown}: a data file that is not named like Amplitude's event files, "
+                "<project>/<project>_<date>_<hour>#<part>.json.gz."
+            )
+        self.ignored.append(name)
+        return None
+
+    def _event_file(self, entry: Entry, name: str, match: re.Match[str]) -> Member:
+        project, day, hour, part = match["project"], match["date"], int(match["hour"]), int(match["part"])
+        if day != self._window.day.isoformat() or not self._window.start <= hour < self._window.end:
+            raise SuspiciousArchive(f"{entry.shown}: not of the hours that were asked for, {self._window}.")
+        if self._project not in ("", project):
+            raise SuspiciousArchive(f"{entry.shown}: a second project beside {self._project}.")
+        self._project = project
+        stem = f"{project}_{day}_{hour:02d}_{part}"
+        if stem in self._sources:
+            raise SuspiciousArchive(f"{entry.shown} and {self._sources[stem]!r} are the same hour and part.")
+        self._sources[stem] = name
+        return Member(name, project, hour, part, stem, entry, self._compressed)
+
+
+def _checked_name(entry: Entry) -> str:
+    """The entry's name; one that tries to be more than a name is refused."""
+    try:
+        name = entry.name.decode()
+    except UnicodeDecodeError:
+        raise SuspiciousArchive(f"{entry.shown}: the name is not UTF-8.") from None
+    if not name or len(name) > _LONGEST_NAME:
+        raise SuspiciousArchive(f"{entry.shown}: a name of {len(name)} characters.")
+    if not name.isprintable() or "\\" in name:
+        raise SuspiciousArchive(f"{entry.shown}: a name with a backslash or an unprintable character.")
+    if re.match("/|[A-Za-z]:", name) or ".." in name.split("/"):
+        raise SuspiciousArchive(f"{entry.shown}: a name that leads out of the archive.")
+    return name
