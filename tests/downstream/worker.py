@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 
 
@@ -21,8 +22,8 @@ def run(command: list[str]) -> dict[str, object]:
     """Run one command; the nodes' statuses by name, or dbt's own words where no node came to run."""
     with redirect_stdout(StringIO()) as said:
         outcome = dbtRunner().invoke(command)
-    DuckDBConnectionManager.close_all_connections()  # lets go of the database, which else only the process's end does
-    if outcome.result is None:
+    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # lets go of the database, which else only the process's end does
+    if not isinstance(outcome.result, RunExecutionResult):
         return {"error": f"{outcome.exception}\n{said.getvalue()}"}
     return {"nodes": {result.node.name: str(result.status) for result in outcome.result.results}}
 
