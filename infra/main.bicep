@@ -29,7 +29,7 @@ param protect bool = true
 param privateNetworking bool = false
 
 @description('Optional. Public IPv4 addresses or ranges that may reach the vault and the events all the same while private networking is on, for instance to set the keys.')
-param allowedIpAddresses string[] = []
+param allowedIpAddresses array = []
 
 @description('Optional. Redundancy of storage: over three zones of the region, or in one place. Nothing leaves the region.')
 @allowed(['Standard_LRS', 'Standard_ZRS'])
@@ -83,7 +83,7 @@ param httpAuth string = 'function'
 param entraClientId string = ''
 
 @description('Optional. Client ids of other applications whose tokens are let in, for instance a scheduler\'s.')
-param entraAllowedApplications string[] = []
+param entraAllowedApplications array = []
 
 @description('Optional. Data region of the Amplitude project.')
 @allowed(['eu', 'us'])

@@ -28,11 +28,7 @@ var rules = [
     description: 'No export of the day that is due has come to its end. Runbook: docs/operations.md.'
     severity: 1
     // Each file sets its figures in its first lines, so that it runs as it is; the parameters take their place here.
-    query: replace(
-      loadTextContent('../queries/day-missing.kql'),
-      'let due_hour = 12;',
-      'let due_hour = ${missingDayHour};'
-    )
+    query: replace(loadTextContent('../queries/day-missing.kql'), 'let due_hour = 12;', 'let due_hour = ${missingDayHour};')
     frequency: 'PT1H'
     window: 'P1D'
     // The day's export may have ended up to 34 hours ago, and two days are the most that a log alert reads.
@@ -55,11 +51,7 @@ var rules = [
     displayName: 'Amplitude export: far fewer events than usual'
     description: 'The day landed, with far fewer events than the days before it. Runbook: docs/operations.md.'
     severity: 2
-    query: replace(
-      loadTextContent('../queries/volume-low.kql'),
-      'let least_percent = 50;',
-      'let least_percent = ${lowVolumePercent};'
-    )
+    query: replace(loadTextContent('../queries/volume-low.kql'), 'let least_percent = 50;', 'let least_percent = ${lowVolumePercent};')
     frequency: 'PT1H'
     window: 'P1D'
     timeRange: null

@@ -51,14 +51,22 @@ param httpAuth string
 param entraClientId string
 
 @description('Required. Client ids of other applications whose tokens are let in.')
-param entraAllowedApplications string[]
-
-// Says to App Service: sign in as the registration with a token of this identity, in place of a client secret.
-var signInSetting = 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
+param entraAllowedApplications array
 
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: applicationInsightsName
 }
+
+var platformSettings = {
+  AzureWebJobsStorage__accountName: hostStorageName
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: identityClientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsights.properties.ConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+}
+
+// Says to App Service: sign in as the registration with a token of this identity, in place of a client secret.
+var signInSettings = httpAuth == 'entra' ? { OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId } : {}
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
@@ -139,58 +147,49 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   // WEBSITE_RUN_FROM_PACKAGE and those of a build) have their place in `functionAppConfig` or none.
   resource appSettings 'config' = {
     name: 'appsettings'
-    properties: union(
-      {
-        AzureWebJobsStorage__accountName: hostStorageName
-        AzureWebJobsStorage__credential: 'managedidentity'
-        AzureWebJobsStorage__clientId: identityClientId
-        APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsights.properties.ConnectionString
-        APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
-      },
-      settings,
-      httpAuth == 'entra' ? { '${signInSetting}': identityClientId } : {}
-    )
+    properties: union(platformSettings, settings, signInSettings)
   }
+}
 
-  resource signIn 'config' = if (httpAuth == 'entra') {
-    name: 'authsettingsV2'
-    properties: {
-      platform: {
+resource signIn 'Microsoft.Web/sites/config@2025-03-01' = if (httpAuth == 'entra') {
+  parent: app
+  name: 'authsettingsV2'
+  properties: {
+    platform: {
+      enabled: true
+    }
+    globalValidation: {
+      requireAuthentication: true
+      // A browser is sent to sign in, for the coverage page; a program sends a token with its request.
+      unauthenticatedClientAction: 'RedirectToLoginPage'
+      redirectToProvider: 'azureactivedirectory'
+    }
+    httpSettings: {
+      requireHttps: true
+    }
+    identityProviders: {
+      azureActiveDirectory: {
         enabled: true
-      }
-      globalValidation: {
-        requireAuthentication: true
-        // A browser is sent to sign in, for the coverage page; a program sends a token with its request.
-        unauthenticatedClientAction: 'RedirectToLoginPage'
-        redirectToProvider: 'azureactivedirectory'
-      }
-      httpSettings: {
-        requireHttps: true
-      }
-      identityProviders: {
-        azureActiveDirectory: {
-          enabled: true
-          registration: {
-            clientId: entraClientId
-            clientSecretSettingName: signInSetting
-            openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
-          }
-          validation: {
-            allowedAudiences: [entraClientId, 'api://${entraClientId}']
-            defaultAuthorizationPolicy: {
-              allowedApplications: union([entraClientId], entraAllowedApplications)
-            }
-          }
+        registration: {
+          clientId: entraClientId
+          clientSecretSettingName: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
+          openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
         }
-      }
-      login: {
-        tokenStore: {
-          enabled: false // the app needs to know who calls, not to act in their name
+        validation: {
+          allowedAudiences: [entraClientId, 'api://${entraClientId}']
+          defaultAuthorizationPolicy: {
+            allowedApplications: union([entraClientId], entraAllowedApplications)
+          }
         }
       }
     }
-    dependsOn: [appSettings]
+    login: {
+      tokenStore: {
+        enabled: false // the app needs to know who calls, not to act in their name
+      }
+    }
   }
+  dependsOn: [app::appSettings]
 }
 
 @description('Name of the function app.')

@@ -1,7 +1,5 @@
 // The storage account that holds the events.
 
-import { roleIds } from '../roles.bicep'
-
 @description('Required. Name of the account.')
 @minLength(3)
 @maxLength(24)
@@ -33,7 +31,7 @@ param protect bool
 param privateNetworking bool
 
 @description('Required. Addresses that may reach the account all the same while private networking is on.')
-param allowedIpAddresses string[]
+param allowedIpAddresses array
 
 @description('Required. Days after its last change that an event blob moves to the cool tier.')
 param coolAfterDays int
@@ -46,6 +44,9 @@ param oldVersionDays int
 
 @description('Required. Workspace that receives diagnostic logs.')
 param workspaceId string
+
+// Azure's built-in roles by name; their ids are the same in every tenant.
+var roleIds = loadJsonContent('../roles.json')
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
@@ -151,10 +152,7 @@ resource appWrites 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: account::blobs::container
   name: guid(account::blobs::container.id, appPrincipalId, roleIds['Storage Blob Data Contributor'])
   properties: {
-    roleDefinitionId: subscriptionResourceId(
-      'Microsoft.Authorization/roleDefinitions',
-      roleIds['Storage Blob Data Contributor']
-    )
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Storage Blob Data Contributor'])
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
   }

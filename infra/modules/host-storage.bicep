@@ -1,8 +1,6 @@
 // The storage account of the Functions host: deployed packages, the host's own state, and the queue of exports.
 // No event ever lands here.
 
-import { roleIds } from '../roles.bicep'
-
 @description('Required. Name of the account.')
 @minLength(3)
 @maxLength(24)
@@ -29,6 +27,9 @@ param privateNetworking bool
 
 @description('Required. Workspace that receives diagnostic logs.')
 param workspaceId string
+
+// Azure's built-in roles by name; their ids are the same in every tenant.
+var roleIds = loadJsonContent('../roles.json')
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name

@@ -1,7 +1,5 @@
 // Where log lines go: a workspace and the Application Insights resource that writes into it.
 
-import { roleIds } from '../roles.bicep'
-
 @description('Required. Name of the Log Analytics workspace.')
 param workspaceName string
 
@@ -19,6 +17,9 @@ param retentionDays int
 
 @description('Required. Object id of the identity that sends telemetry.')
 param writerPrincipalId string
+
+// Azure's built-in roles by name; their ids are the same in every tenant.
+var roleIds = loadJsonContent('../roles.json')
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: workspaceName
@@ -54,10 +55,7 @@ resource sendsTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: applicationInsights
   name: guid(applicationInsights.id, writerPrincipalId, roleIds['Monitoring Metrics Publisher'])
   properties: {
-    roleDefinitionId: subscriptionResourceId(
-      'Microsoft.Authorization/roleDefinitions',
-      roleIds['Monitoring Metrics Publisher']
-    )
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Monitoring Metrics Publisher'])
     principalId: writerPrincipalId
     principalType: 'ServicePrincipal'
   }

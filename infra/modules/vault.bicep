@@ -1,8 +1,6 @@
 // The vault for the two Amplitude keys. The template makes the vault, never the secrets: their values would pass
 // through parameters and the deployment's history.
 
-import { roleIds } from '../roles.bicep'
-
 @description('Required. Name of the vault.')
 @minLength(3)
 @maxLength(24)
@@ -21,7 +19,7 @@ param protect bool
 param privateNetworking bool
 
 @description('Required. Addresses that may reach the vault all the same while private networking is on.')
-param allowedIpAddresses string[]
+param allowedIpAddresses array
 
 @description('Required. Object id of the identity of the app, which reads the secrets.')
 param appPrincipalId string
@@ -35,6 +33,9 @@ param keysPrincipalType string
 
 @description('Required. Workspace that receives the audit log.')
 param workspaceId string
+
+// Azure's built-in roles by name; their ids are the same in every tenant.
+var roleIds = loadJsonContent('../roles.json')
 
 resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   name: name
@@ -70,10 +71,7 @@ resource appReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: vault
   name: guid(vault.id, appPrincipalId, roleIds['Key Vault Secrets User'])
   properties: {
-    roleDefinitionId: subscriptionResourceId(
-      'Microsoft.Authorization/roleDefinitions',
-      roleIds['Key Vault Secrets User']
-    )
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets User'])
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
   }
@@ -83,10 +81,7 @@ resource keysAreSet 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!
   scope: vault
   name: guid(vault.id, keysPrincipalId, roleIds['Key Vault Secrets Officer'])
   properties: {
-    roleDefinitionId: subscriptionResourceId(
-      'Microsoft.Authorization/roleDefinitions',
-      roleIds['Key Vault Secrets Officer']
-    )
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets Officer'])
     principalId: keysPrincipalId
     principalType: keysPrincipalType
   }

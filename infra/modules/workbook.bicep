@@ -35,6 +35,15 @@ var timeRange = {
   }
 }
 
+var timeItem = {
+  type: 9
+  name: 'parameters'
+  content: {
+    version: 'KqlParameterItem/1.0'
+    parameters: [timeRange]
+  }
+}
+
 var queryItems = [
   for part in parts: {
     type: 3
@@ -65,19 +74,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     version: 'Notebook/1.0'
     serializedData: string({
       version: 'Notebook/1.0'
-      items: concat(
-        [
-          {
-            type: 9
-            name: 'parameters'
-            content: {
-              version: 'KqlParameterItem/1.0'
-              parameters: [timeRange]
-            }
-          }
-        ],
-        queryItems
-      )
+      items: concat([timeItem], queryItems)
       fallbackResourceIds: [workspaceId]
     })
   }

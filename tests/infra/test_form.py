@@ -1,0 +1,119 @@
+"""The form of templates, of azure.yaml and of workflows."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.infra.facts import fact
+from tests.infra.templates import INFRA, ROOT, Templates
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*")
+
+
+@fact(
+    ("main.bicep", "@description('Optional. Queue of exports.')\n", ""),
+    ("main.bicep", "'Optional. Queue of exports.'", "'Required. Queue of exports.'"),
+    ("modules/vault.bicep", "'Required. Region.'", "'Region.'"),
+    ("modules/app.bicep", "@description('Name of the function app.')\n", ""),
+)
+def test_every_parameter_and_output_is_described(t: Templates) -> None:
+    for each in t.all("param"):
+        (text,) = each.decorators.get("description", [""])
+        expected = "Required. " if each.value is None else "Optional. "
+        assert text.startswith(expected), f"{each.file}: {each.symbol}"
+    for each in t.all("output"):
+        assert each.decorators.get("description"), f"{each.file}: {each.symbol}"
+
+
+@fact(
+    ("main.bicep", "'modules/vault.bicep'", "'br/public:avm/res/key-vault/vault:0.11.0'"),
+    ("main.bicep", "'modules/vault.bicep'", "'modules/vaults.bicep'"),
+    ("main.bicep", "    workspaceId: monitoring.outputs.workspaceId\n", ""),
+    ("main.bicep", "    coolAfterDays: coolAfterDays\n", "    coolAfterDays: coolAfterDays\n    hotDays: 1\n"),
+)
+def test_modules_are_files_here_and_get_just_their_parameters(t: Templates) -> None:
+    for module in t.all("module"):
+        assert module.type in t.texts, f"{module.symbol} is no file here"
+        wanted = {each.symbol for each in t.all("param", file=module.type)}
+        assert set(module["params"]) == wanted, module.symbol
+    used = {module.type for module in t.all("module")}
+    assert used | {"main.bicep"} == {name for name in t.texts if name.endswith(".bicep")}
+
+
+@fact(
+    ("main.bicepparam", "param protect =", "param guard ="),
+    ("main.bicepparam", "using 'main.bicep'", "using 'other.bicep'"),
+    ("main.bicepparam", "param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')\n", ""),
+)
+def test_the_parameter_file_fits(t: Templates) -> None:
+    text = t.texts["main.bicepparam"]
+    given = re.findall(r"^param (\w+) =", text, re.MULTILINE)
+    params = t.all("param", file="main.bicep")
+    assert "using 'main.bicep'" in text
+    assert set(given) <= {each.symbol for each in params}
+    assert {each.symbol for each in params if each.value is None} <= set(given)
+
+
+@fact(("bicepconfig.json", '"no-unused-params": { "level": "error" }', '"no-unused-params": { "level": "warning" }'))
+def test_the_linter_is_on_errors(t: Templates) -> None:
+    core = t.json("bicepconfig.json")["analyzers"]["core"]
+    assert core["enabled"] is True
+    assert {rule["level"] for rule in core["rules"].values()} == {"error"}
+
+
+def test_azd_deploys_the_root_to_the_tagged_app() -> None:
+    azure = yaml.safe_load((ROOT / "azure.yaml").read_text())
+    ((name, service),) = azure["services"].items()
+    assert service == {"project": ".", "host": "function", "language": "python", "remoteBuild": True}
+    assert f"'azd-service-name': '{name}'" in (INFRA / "modules/app.bicep").read_text()
+    assert (ROOT / azure["infra"]["path"] / f"{azure['infra']['module']}.bicep").is_file()
+    assert azure["infra"]["provider"] == "bicep"
+
+
+def unpinned(workflow: str) -> list[str]:
+    """What a workflow uses without naming its commit, and the version that this is, in a comment."""
+    used = re.findall(r"uses: *(.+)", workflow)
+    return [each for each in used if not PINNED.fullmatch(each.strip())]
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    assert WORKFLOWS
+    for workflow in WORKFLOWS:
+        assert unpinned(workflow.read_text()) == [], workflow.name
+    assert unpinned("- uses: actions/checkout@v7") == ["actions/checkout@v7"]
+
+
+def run(command: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A tool of the environment."""
+    tool = Path(sys.executable).parent / command
+    return subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)  # noqa: S603 - our own tools
+
+
+def test_workflows_follow_their_schema(tmp_path: Path) -> None:
+    fits = run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
+    assert fits.returncode == 0, fits.stdout
+    broken = tmp_path / "broken.yml"
+    broken.write_text(WORKFLOWS[0].read_text().replace("runs-on:", "run-on:"))
+    assert run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", broken).returncode == 1
+
+
+def test_zizmor_finds_nothing(tmp_path: Path) -> None:
+    found = run("zizmor", "--offline", "--persona=pedantic", ROOT / ".github")
+    assert found.returncode == 0, found.stdout + found.stderr
+    broken = tmp_path / "broken.yml"
+    broken.write_text(re.sub(r"@[0-9a-f]{40} #", "@", WORKFLOWS[0].read_text(), count=1))
+    assert run("zizmor", "--offline", "--persona=pedantic", broken).returncode != 0
+
+
+@pytest.mark.parametrize("name", ["devcontainer.json"])
+def test_the_dev_container_has_what_the_two_commands_need(name: str) -> None:
+    container = json.loads((ROOT / ".devcontainer" / name).read_text())
+    dockerfile = (ROOT / ".devcontainer" / container["build"]["dockerfile"]).read_text()
+    for tool in ("azure-functions-core-tools", "azd", "bicep", "python3.13"):
+        assert tool in dockerfile, tool
