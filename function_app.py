@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import List  # noqa: UP035 - see Messages
 
 import azure.functions as func
 
@@ -30,6 +31,8 @@ SIGNED_IN = os.environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra"
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS if SIGNED_IN else func.AuthLevel.FUNCTION)
 connections = ExitStack()
 
+Messages = func.Out[List[str]]  # noqa: UP006 - Microsoft's worker takes Out[List[str]], and refuses Out[list[str]]
+
 
 @functools.cache
 def opened() -> App:
@@ -40,7 +43,7 @@ def opened() -> App:
 @app.function_name("nightly")
 @app.timer_trigger(arg_name="timer", schedule=binding_schedule(os.environ), run_on_startup=False, use_monitor=True)
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
-def nightly(timer: func.TimerRequest, messages: func.Out[list[str]]) -> None:
+def nightly(timer: func.TimerRequest, messages: Messages) -> None:
     """Queue the newest complete day and what the look-back misses; expire; sweep."""
     with reported():
         this = opened()
@@ -52,7 +55,7 @@ def nightly(timer: func.TimerRequest, messages: func.Out[list[str]]) -> None:
 @app.function_name("rerun")
 @app.route("exports/{date}", methods=["POST"])
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
-def rerun(req: func.HttpRequest, messages: func.Out[list[str]]) -> func.HttpResponse:
+def rerun(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Queue one day."""
     return api.answer(req, lambda: api.rerun(opened(), req, messages.set), os.environ)
 
@@ -60,7 +63,7 @@ def rerun(req: func.HttpRequest, messages: func.Out[list[str]]) -> func.HttpResp
 @app.function_name("backfill")
 @app.route("exports", methods=["POST"])
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
-def backfill(req: func.HttpRequest, messages: func.Out[list[str]]) -> func.HttpResponse:
+def backfill(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Queue each day of a range."""
     return api.answer(req, lambda: api.backfill(opened(), req, messages.set), os.environ)
 

@@ -17,7 +17,7 @@ import azure.functions as func
 
 from shared.app import App
 from shared.coverage import died, read_coverage
-from shared.errors import ExportError, InvalidDate, SettingsError, TransientError
+from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
 from shared.journal import log
 from shared.landing import Document
 from shared.lock import read_status
@@ -61,6 +61,10 @@ def answer(
     except ExportError as error:
         log(logging.ERROR, "http_failed", error_type=error.type, error_message=str(error))
         return _problem(503 if isinstance(error, TransientError) else 500, str(error), title=error.type)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets no stack trace
+        fault = InternalError.at(error)
+        log(logging.ERROR, "http_failed", error_type=fault.type, error_message=str(fault))
+        return _problem(500, str(fault), title=fault.type)
 
 
 def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:

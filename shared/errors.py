@@ -29,6 +29,9 @@ A message never holds a credential, a URL with one, or an event's content.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Self
+
 
 class ExportError(Exception):
     """What every error of this app is. The class name is the `type` that users see."""
@@ -91,6 +94,15 @@ class RunDied(TransientError):
 
 class InternalError(TransientError):
     """A fault of the app itself."""
+
+    @classmethod
+    def at(cls, error: Exception) -> Self:
+        """The fault that an unforeseen exception shows: its kind and its place, for its text may hold anything."""
+        trace = error.__traceback__
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+        return cls(f"A fault of the app itself: {type(error).__name__} at {place}. Please report it.")
 
 
 class SettingsError(PermanentError):

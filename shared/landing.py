@@ -158,7 +158,7 @@ class Landing:
                     name=blob.name,
                     bytes=blob.size,
                     last_modified=blob.last_modified,
-                    metadata=blob.metadata or {},
+                    metadata={key: value or "" for key, value in (blob.metadata or {}).items()},
                     leased=blob.lease.state == "leased",
                 )
 

@@ -198,7 +198,7 @@ class Manifest:
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata: a year of days is read by listing."""
         warnings = json.dumps(self.warnings)
-        return {
+        figures = {
             "status": self.status,
             "run_id": self.run_id,
             "try": self.try_id,
@@ -211,6 +211,7 @@ class Manifest:
             "started_at": iso(self.started_at),
             "finished_at": iso(self.finished_at),
         }
+        return {key: value for key, value in figures.items() if value}
 
 
 def empty_hours(files: Iterable[LandedFile]) -> list[int]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from shared.errors import (
@@ -345,14 +344,7 @@ def _as_export_errors() -> Iterator[None]:
     except ExportError:
         raise
     except Exception as error:
-        trace = error.__traceback__
-        while trace and trace.tb_next:
-            trace = trace.tb_next
-        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
-        # Its text is left out: it may repeat an event's content.
-        raise InternalError(
-            f"A fault of the app itself: {type(error).__name__} at {place}. Nothing has changed; please report it."
-        ) from error
+        raise InternalError.at(error) from error
 
 
 def _died(day: date) -> RunDied:

@@ -36,6 +36,14 @@ def follow(host: FunctionsHost, day: date, *states: str) -> dict[str, Any]:
     raise AssertionError(f"{day} did not become {states}: {answer.text}\n{host.output()}")
 
 
+def coverage_row(host: FunctionsHost) -> dict[str, Any]:
+    answer = requests.get(f"{host.url}/api/exports?from={DAY}&to={DAY}", headers=host.auth, timeout=30)
+    assert answer.status_code == 200, host.output()
+    (row,) = answer.json()["days"]
+    found: dict[str, Any] = row
+    return found
+
+
 def events_of(host: FunctionsHost) -> list[dict[str, Any]]:
     return [json.loads(line.message) for line in host.log_lines() if line.logger == "amplitude_export"]
 
@@ -91,7 +99,7 @@ def test_a_day_without_events_is_empty_and_not_missing(host: FunctionsHost, simu
     post(host, f"/{DAY}")
     manifest = follow(host, DAY, "complete")["manifest"]
     assert (manifest["status"], manifest["files"], manifest["empty_hours"]) == ("empty", [], list(range(24)))
-    row = requests.get(f"{host.url}/api/exports?from={DAY}&to={DAY}", headers=host.auth, timeout=30).json()["days"][0]
+    row = coverage_row(host)
     assert (row["status"], row["events"]) == ("empty", 0)
 
 
@@ -108,7 +116,7 @@ def test_fewer_events_are_refused_until_somebody_says_so(
     assert "replace" in refused["error"]["message"]
     assert refused["manifest"] == first
     assert {blob.name for blob in container.list_blobs("events/")} == {file["name"] for file in first["files"]}
-    row = requests.get(f"{host.url}/api/exports?from={DAY}&to={DAY}", headers=host.auth, timeout=30).json()["days"][0]
+    row = coverage_row(host)
     assert (row["status"], row["error"]["type"]) == ("complete", "FewerEvents")
 
     post(host, f"/{DAY}?replace=true")
@@ -164,11 +172,13 @@ class TestGzip:
 
     @pytest.fixture
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
+        """The settings with the other format."""
         return environ | {"EXPORT_FORMAT": "json.gz"}
 
     def test_gzip_lands_amplitudes_own_bytes(
         self, host: FunctionsHost, container: ContainerClient, simulator: Simulator
     ) -> None:
+        """What lands is gzip, and decompresses to what was sent."""
         post(host, f"/{DAY}")
         manifest = follow(host, DAY, "complete")["manifest"]
         sent = simulator.member_bytes(DAY)
