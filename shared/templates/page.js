@@ -1,0 +1,190 @@
+
+"use strict";
+// What the page does beyond showing: it carries the caller's key along, runs a day, and follows a run.
+(() => {
+  // A relative link on /api/exports/ would miss: the address goes without a last slash.
+  if (location.pathname.endsWith("/")) history.replaceState(null, "", location.pathname.slice(0, -1) + location.search + location.hash);
+
+  const key = new URLSearchParams(location.search).get("code");
+  const live = document.getElementById("live");
+  const following = new Map();
+  const FIRST_PAUSE = 700, LONGEST_PAUSE = 10000;
+
+  const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
+  const ask = (url, accept, method = "GET") =>
+    fetch(url, { method, headers: key ? { Accept: accept, "x-functions-key": key } : { Accept: accept } });
+
+  function prepare() {
+    for (const button of document.querySelectorAll("button[data-do]")) {
+      button.hidden = false;
+      button.disabled = following.has(button.dataset.day);
+    }
+    mark();
+    if (!key) return;
+    for (const link of document.querySelectorAll("main a[href]")) {
+      if (link.getAttribute("href").startsWith("#")) continue;
+      const url = new URL(link.href);
+      url.searchParams.set("code", key);
+      link.href = url;
+    }
+    for (const form of document.querySelectorAll("main form")) {
+      const field = Object.assign(document.createElement("input"), { type: "hidden", name: "code", value: key });
+      form.append(field);
+    }
+  }
+
+  function mark() {
+    for (const link of document.querySelectorAll("a.day")) {
+      if (link.hash === location.hash) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }
+
+  // One line for each run followed. The text is announced, so it changes only when there is something to say.
+  function line(day) {
+    const id = `live-${day}`;
+    if (!document.getElementById(id)) {
+      const row = Object.assign(document.createElement("p"), { id });
+      row.append(document.createElement("span"));
+      live.append(row);
+    }
+    return document.getElementById(id);
+  }
+
+  function tell(day, text, { kind = "", hours = null } = {}) {
+    const row = line(day), span = row.querySelector("span");
+    row.className = kind;
+    if (span.textContent !== `${day}: ${text}`) span.textContent = `${day}: ${text}`;
+    let bar = row.querySelector("progress");
+    if (hours !== null && !bar) {
+      bar = Object.assign(document.createElement("progress"), { max: 24 });
+      bar.setAttribute("aria-label", `Hours of ${day} done`);
+      row.append(bar);
+    }
+    if (hours !== null) bar.value = hours;
+    if (kind) {
+      bar?.remove();
+      if (!row.querySelector("button")) {
+        const close = Object.assign(document.createElement("button"), { textContent: "Close", onclick: () => row.remove() });
+        row.append(close);
+      }
+    } else row.querySelector("button")?.remove();
+  }
+
+  const problem = async (answer) => {
+    const body = await answer.json().catch(() => null);
+    return body?.detail || `the app answers ${answer.status}. Is the key in the address still right?`;
+  };
+
+  async function run(day, url, replacing) {
+    if (following.has(day)) return;
+    following.set(day, url);
+    prepare();
+    try {
+      tell(day, "asking for a run …");
+      const answer = await ask(replacing ? `${url}?replace=true` : url, "application/json", "POST");
+      if (answer.status === 202 || answer.status === 409) await follow(day, url);
+      else tell(day, `not started: ${await problem(answer)}`, { kind: "bad" });
+    } catch {
+      tell(day, "not started: the app does not answer. Try again.", { kind: "bad" });
+    }
+    following.delete(day);
+    await refresh();
+  }
+
+  async function follow(day, url) {
+    let wait = FIRST_PAUSE;
+    for (;;) {
+      let state = null;
+      try {
+        const answer = await ask(url, "application/json");
+        if (answer.ok) state = await answer.json();
+        else if (answer.status < 500) return tell(day, await problem(answer), { kind: "bad" });
+      } catch { /* away for a moment: asked again below */ }
+      if (!state) tell(day, "no answer just now, asking again …");
+      else if (!["queued", "running"].includes(state.status)) return finish(day, state);
+      else progress(day, state);
+      await pause(wait);
+      wait = state ? Math.min(wait * 1.2, 3000) : Math.min(wait * 2, LONGEST_PAUSE);
+    }
+  }
+
+  function progress(day, state) {
+    const at = state.progress || {}, count = (value) => Number(value || 0).toLocaleString("en");
+    if (state.status === "queued") {
+      tell(day, state.error ? `waits for its next try after ${state.error.type}` : "queued");
+    } else {
+      tell(day, `running, ${count(at.hours_done)} of 24 hours, ${count(at.events)} events`, { hours: Number(at.hours_done) || 0 });
+    }
+  }
+
+  function finish(day, state) {
+    const totals = state.manifest?.totals;
+    if (state.error) tell(day, `${state.status}, ${state.error.type}. The page says what to do.`, { kind: "bad" });
+    else tell(day, `${state.status}${totals ? `, ${totals.events.toLocaleString("en")} events in ${totals.files} files` : ""}`, { kind: state.status === "failed" ? "bad" : "good" });
+  }
+
+  // The server draws the page anew, so that what it says is always the server's.
+  async function refresh() {
+    const answer = await ask(location.pathname + location.search, "text/html").catch(() => null);
+    if (answer?.ok) {
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const focused = document.activeElement?.id;
+      document.getElementById("main").replaceWith(fresh.getElementById("main"));
+      document.title = fresh.title;
+      if (location.hash) { // the new section becomes the target only by going there
+        const { scrollX, scrollY } = window;
+        location.replace(location.hash);
+        scrollTo(scrollX, scrollY);
+      }
+      if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    }
+    prepare();
+  }
+
+  async function confirmed(button) {
+    const dialog = document.getElementById("ask");
+    document.getElementById("ask-text").textContent = button.dataset.question;
+    document.getElementById("ask-yes").textContent = button.dataset.yes;
+    document.getElementById("ask-no").textContent = button.dataset.no;
+    dialog.returnValue = "no";
+    dialog.showModal();
+    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    return dialog.returnValue === "yes";
+  }
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-do]");
+    if (!button) return;
+    const { day, url } = button.dataset;
+    if (button.dataset.do === "follow") watch(button);
+    else if (button.dataset.do === "run") run(day, url, false);
+    else if (await confirmed(button)) run(day, url, true);
+  });
+
+  async function watch(button) {
+    const { day, url } = button.dataset;
+    if (following.has(day)) return;
+    following.set(day, url);
+    prepare();
+    await follow(day, url);
+    following.delete(day);
+    await refresh();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const days = [...document.querySelectorAll("a.day")], at = days.indexOf(document.activeElement);
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -7, ArrowDown: 7 }[event.key];
+    if (at < 0 || !step || event.ctrlKey || event.altKey || event.metaKey || !days[at + step]) return;
+    event.preventDefault();
+    days[at + step].focus();
+  });
+
+  addEventListener("hashchange", () => {
+    mark();
+    document.querySelector(":target")?.focus({ preventScroll: true });
+  });
+
+  prepare();
+  for (const button of document.querySelectorAll("button[data-do=follow]")) watch(button);
+})();
