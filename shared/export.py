@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, StorageUnavailable
 from shared.fetch import FetchedWindow, StagedFile, Try
 from shared.journal import RunLog, log
-from shared.landing import Blob, Document
+from shared.landing import Blob, Document, Written
 from shared.manifest import (
     LOW_VOLUME,
     LandedFile,
@@ -40,12 +40,15 @@ class Container(Protocol):
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
         """Make a blob of staged blocks, only where nothing is."""
 
-    def put(self, name: str, data: bytes, metadata: Mapping[str, str], *, over: Document | None) -> datetime:
-        """Write a small blob on condition that what is there is still `over`."""
+    def put(self, name: str, data: bytes, metadata: Mapping[str, str], *, over: str | None) -> Written:
+        """Write a small blob on condition that what is there still has the etag `over`."""
 
     def delete(self, name: str) -> bool:
         """Delete a blob; False if it was gone already."""
 
+
+LONGEST_TRY = timedelta(hours=20)
+"""A try that took longer puts no manifest: after 24 hours its unlisted blobs are swept."""
 
 Each = Callable[[Sequence[Callable[[], None]]], None]
 """Runs tasks side by side; raises the first failure once none runs any more."""
@@ -83,6 +86,7 @@ class Day:
         try:
             self._commit(commits)
             check()
+            self._check_age()
         except BaseException:
             self._take_away([file.file.name for file in commits])
             raise
@@ -166,7 +170,7 @@ class Day:
         name, data = self.names.manifest(self.this.day), manifest.to_json()
         started = time.monotonic()
         try:
-            self.container.put(name, data, manifest.metadata(), over=over)
+            self.container.put(name, data, manifest.metadata(), over=over.etag if over else None)
         except ConditionNotMet as error:
             if not self._is_ours(name):
                 raise Displaced(
@@ -176,6 +180,11 @@ class Day:
             if not self._is_ours(name):
                 raise
         self.run_log.add(name, "put manifest", "ok", size=len(data), seconds=time.monotonic() - started)
+
+    def _check_age(self) -> None:
+        # The sweep takes what is older than any try lives: one that slept for so long may have lost its blobs to it.
+        if self.clock() - self.this.started_at > LONGEST_TRY:
+            raise Displaced(f"The export of {self.this.day} took longer than a try may live; it begins anew.")
 
     def _is_ours(self, name: str) -> bool:
         document = self.container.read(name)

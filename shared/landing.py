@@ -55,6 +55,14 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What a write left: the blob's new etag, and the time of the write by the storage's clock, in whole seconds."""
+
+    etag: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
     """A blob as a listing shows it. `last_modified` is by the storage's clock, in whole seconds."""
 
@@ -183,21 +191,21 @@ class Landing:
             return Document(data, properties.etag, properties.last_modified, properties.lease.state == "leased")
 
     def put(
-        self, name: str, data: bytes, metadata: Mapping[str, str], *, over: Document | None, lease: Lease | None = None
-    ) -> datetime:
-        """Write a small blob in one request, on condition that what is there is still `over` (None: nothing).
+        self, name: str, data: bytes, metadata: Mapping[str, str], *, over: str | None, lease: Lease | None = None
+    ) -> Written:
+        """Write a small blob in one request, on condition that what is there still has the etag `over` (None: nothing).
 
-        With a lease, the lease is the condition instead. Returns the storage's time of the write.
+        A blob that is leased can be written with its lease only.
 
         Raises:
             ConditionNotMet: something else is there, or somebody else holds the lease.
 
         """
         conditions: dict[str, Any] = {"overwrite": False}
+        if over is not None:
+            conditions = {"overwrite": True, "etag": over, "match_condition": MatchConditions.IfNotModified}
         if lease is not None:
-            conditions = {"overwrite": True, "lease": lease.id}
-        elif over is not None:
-            conditions = {"overwrite": True, "etag": over.etag, "match_condition": MatchConditions.IfNotModified}
+            conditions["lease"] = lease.id
         with _translated(name, "write"):
             written = self._container.get_blob_client(name).upload_blob(
                 data,
@@ -205,8 +213,7 @@ class Landing:
                 content_settings=ContentSettings(content_type="application/json"),
                 **conditions,
             )
-            moment: datetime = written["last_modified"]
-            return moment
+            return Written(written["etag"], written["last_modified"])
 
     def put_text(self, name: str, data: bytes, content_type: str) -> None:
         """Write a small blob, whatever is there."""

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageUnavailable
-from shared.landing import Landing, Lease
+from shared.landing import Document, Landing, Lease
 from shared.manifest import RunStatus
 
 LEASE_SECONDS = 30
@@ -20,18 +20,30 @@ RENEW_SECONDS = 8
 PROGRESS_SECONDS = 3
 """How often progress is written to the status blob."""
 MARGIN_SECONDS = 5
+_TRIES = 3
 
 
 class DayLock:
     """A held lock. `status` is what the status blob says; `write` is how it changes.
 
+    `untouched_since`: the storage's time of the last write before the lock was taken.
+
     Leaving the context stops the heartbeat and gives the lease back.
     """
 
-    def __init__(
-        self, landing: Landing, name: str, lease: Lease, status: RunStatus, clock: Callable[[], datetime]
+    def __init__(  # noqa: PLR0913 - made by take_lock alone
+        self,
+        landing: Landing,
+        name: str,
+        lease: Lease,
+        *,
+        document: Document | None,
+        status: RunStatus,
+        clock: Callable[[], datetime],
     ) -> None:
         self.status = status
+        self.untouched_since = document.last_modified if document else None
+        self._etag = document.etag if document else None
         self._landing = landing
         self._name = name
         self._lease = lease
@@ -79,18 +91,22 @@ class DayLock:
             raise Displaced(f"Another try has taken {self.status.date} over; this one stops.")
 
     def _put(self) -> datetime:
-        self.check()
+        """Write the status over the one that is known: a write that was held up must not undo a later one."""
         self._dirty = False
-        try:
-            return self._landing.put(
-                self._name, self.status.to_json(), self.status.metadata(), over=None, lease=self._lease
-            )
-        except ConditionNotMet:
-            # A lease that ran out while the storage was away is still ours unless somebody else took it.
-            self._renew()
-            return self._landing.put(
-                self._name, self.status.to_json(), self.status.metadata(), over=None, lease=self._lease
-            )
+        data, metadata = self.status.to_json(), self.status.metadata()
+        for _ in range(_TRIES):
+            self.check()
+            try:
+                written = self._landing.put(self._name, data, metadata, over=self._etag, lease=self._lease)
+            except ConditionNotMet:
+                # The lease ran out while the storage was away, or a write of ours got through without an answer.
+                self._renew()
+                document = self._landing.read(self._name)
+                self._etag = document.etag if document else None
+            else:
+                self._etag = written.etag
+                return written.at
+        raise StorageUnavailable(f"The status of {self.status.date} could not be written.")
 
     def _renew(self) -> None:
         try:
@@ -152,7 +168,7 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
         sleep(1)
     document = landing.read(name)
     status = read_status(document.data, name) if document else None
-    return DayLock(landing, name, lease, status or fresh, clock)
+    return DayLock(landing, name, lease, document=document, status=status or fresh, clock=clock)
 
 
 def read_status(data: bytes, name: str) -> RunStatus | None:

@@ -11,7 +11,6 @@ from shared.coverage import Row, read_coverage
 from shared.errors import DayLocked, ExportError
 from shared.journal import log
 from shared.landing import Landing
-from shared.lock import read_status
 from shared.manifest import Manifest
 from shared.names import Names
 from shared.runs import Asked, DayRunning, Runs
@@ -105,37 +104,35 @@ class Nightly:
 
     def _expire(self, day: date) -> int | None:
         """Take a day away, its manifest first, so that no reader ever sees a listed blob gone. None: not yet."""
-        document = self.landing.read(self.names.status(day))
-        status = read_status(document.data, self.names.status(day)) if document else None
-        dead_expiry = status is not None and status.status == "expired"
-        if document and not dead_expiry and self.now - document.last_modified < LONGER_THAN_ANY_TRY:
-            return None
         try:
             lock = self.runs.lock_for_expiry(day)
         except DayLocked:
             return None
         with lock:
-            lock.write(status="expired", error=None, progress={})
+            if lock.status.status != "expired" and not self._is_old(lock.untouched_since):
+                return None
+            # The order matters: what landed after this manifest was read is another run's, and stays.
             manifest = self.landing.read(self.names.manifest(day))
+            locked_at = lock.write(status="expired", error=None, progress={})
             if manifest is not None:
                 self.landing.delete_unless_changed(self.names.manifest(day), manifest)
             blobs = [
                 blob.name
                 for folder in (self.names.events(day), self.names.logs(day))
                 for blob in self.landing.blobs(folder)
+                if blob.last_modified < locked_at
             ]
             for name in blobs:
                 self.landing.delete(name)
         log(logging.INFO, "day_expired", date=day, blobs=len(blobs))
         return len(blobs)
 
+    def _is_old(self, moment: datetime | None) -> bool:
+        return moment is None or self.now - moment > LONGER_THAN_ANY_TRY
+
     def _sweep(self, day: date) -> int | None:
         """Delete blobs that no manifest lists and that are older than any try lives. Returns how many."""
-        found = [
-            blob.name
-            for blob in self.landing.blobs(self.names.events(day))
-            if self.now - blob.last_modified > LONGER_THAN_ANY_TRY
-        ]
+        found = [blob.name for blob in self.landing.blobs(self.names.events(day)) if self._is_old(blob.last_modified)]
         if not found:
             return None
         name = self.names.manifest(day)

@@ -320,7 +320,9 @@ class Runs:
         return document, read_status(document.data, name) if document else None
 
     def _put(self, status: RunStatus, over: Document | None) -> None:
-        self.landing.put(self.names.status(status.date), status.to_json(), status.metadata(), over=over)
+        self.landing.put(
+            self.names.status(status.date), status.to_json(), status.metadata(), over=over.etag if over else None
+        )
 
 
 def log_failed(day: date | None, run_id: str, trigger: str, error: RunError) -> None:
