@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.artifacts.schemas.freshness import FreshnessResult
 from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 
@@ -23,7 +24,7 @@ def run(command: list[str]) -> dict[str, object]:
     with redirect_stdout(StringIO()) as said:
         outcome = dbtRunner().invoke(command)
     DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # lets go of the database, which else only the process's end does
-    if not isinstance(outcome.result, RunExecutionResult):
+    if not isinstance(outcome.result, RunExecutionResult | FreshnessResult):
         return {"error": f"{outcome.exception}\n{said.getvalue()}"}
     return {"nodes": {result.node.name: str(result.status) for result in outcome.result.results}}
 

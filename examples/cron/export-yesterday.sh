@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Exports yesterday, or the day given. Silent if that goes well, so that cron sends a mail only where something failed.
+# cron has no store for secrets: the settings stand in .env, and this refuses to run if others can read it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if [ ! -f .env ] || [ -n "$(find .env -perm -040 -o -perm -004)" ]; then
+    echo "$PWD/.env must exist and be readable by its owner only: chmod 600 .env" >&2
+    exit 2
+fi
+status=0
+said=$(.venv/bin/python -m local export "${1:-yesterday}" 2>&1) || status=$?
+if [ "$status" -ne 0 ]; then echo "$said" >&2; fi
+exit "$status"
