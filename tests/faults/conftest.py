@@ -1,0 +1,76 @@
+"""What every fault is tried on: a project with secret keys, a container, a reader of it, and a watch over the log."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from azure.storage.blob import ContainerClient
+
+from local.azurite import Azurite
+from local.host import FunctionsHost
+from local.simulator import Simulator
+from tests.faults.exports import API_KEY, DAY, ROOT, SECRET_KEY, Exports, leaks
+from tests.faults.reader import Reader
+
+DAY_FILES = {
+    (hour, part): b"".join(b'{"uuid":"%d-%d-%d"}\n' % (hour, part, n) for n in range(200))
+    for hour, part in ((0, 0), (0, 1), (11, 0), (23, 0))
+}
+"""A day with few files, so that a try is quick: two parts in one hour, and both ends of the day."""
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """The Export API of a project whose keys are the marker secrets; DAY holds `DAY_FILES`."""
+    with Simulator(keys=(API_KEY, SECRET_KEY), events_per_hour=20) as simulator:
+        simulator.set_day(DAY, DAY_FILES)
+        yield simulator
+
+
+@pytest.fixture
+def environ(azurite: Azurite, container: ContainerClient, simulator: Simulator) -> dict[str, str]:
+    """App settings for emulator and simulator; no test waits long between tries."""
+    return {
+        "AMP_API_KEY": API_KEY,
+        "AMP_SECRET_KEY": SECRET_KEY,
+        "AMP_EXPORT_URL": simulator.url,
+        "EXPORT_STORAGE": azurite.connection_string,
+        "EXPORT_CONTAINER": str(container.container_name),
+        "EXPORT_QUEUE": f"q-{uuid.uuid4().hex[:20]}",
+        "EXPORT_RETRY_SECONDS": "0.01",
+        "EXPORT_LOOKBACK_DAYS": "0",
+    }
+
+
+@pytest.fixture
+def exports(environ: dict[str, str]) -> Exports:
+    """Runs of days with the settings of the test."""
+    return Exports(environ)
+
+
+@pytest.fixture
+def reader(container: ContainerClient) -> Reader:
+    """Who reads the test's container."""
+    return Reader(container)
+
+
+@pytest.fixture
+def host(azurite: Azurite, environ: dict[str, str]) -> Iterator[FunctionsHost]:
+    """The function app, hosted; a message that comes back does so after a second."""
+    with FunctionsHost(
+        app_dir=ROOT, connection_string=azurite.connection_string, environ=environ, retry_seconds=1
+    ) as host:
+        yield host
+    assert not leaks(host.output())
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever a test provokes: no line of any logger, with the exception it carries, holds a secret."""
+    caplog.set_level(logging.INFO)
+    yield
+    logged = "\n".join(caplog.handler.format(record) for record in caplog.get_records("call"))
+    assert not leaks(logged)

@@ -1,0 +1,72 @@
+"""Ways to run a day in a test: here and now, and from a command line in a process of its own."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from urllib.parse import quote
+
+from local.azurite import KEY
+from shared.app import open_app
+from shared.errors import ExportError
+from shared.manifest import Manifest
+from shared.runs import Clock, Order, utc_now
+
+DAY = date(2025, 11, 4)
+ROOT = Path(__file__).resolve().parents[2]
+
+API_KEY, SECRET_KEY = "marker+api/key=7f3a91", "marker+secret/key=c05d17"
+_PAIR = f"{API_KEY}:{SECRET_KEY}".encode()
+MARKERS = {
+    text
+    for secret in (API_KEY, SECRET_KEY, KEY, base64.b64encode(_PAIR).decode())
+    for text in (secret, quote(secret, safe=""))
+}
+"""The secrets that all tests here run with, in each spelling in which they could leak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """Runs of days with the settings of a test; keywords change settings for one run."""
+
+    environ: dict[str, str]
+
+    def run(self, day: date = DAY, *, replace: bool = False, clock: Clock = utc_now, **settings: str) -> Manifest:
+        """Export a day in this process, as `python -m local export` does."""
+        with open_app(self.environ | settings, clock=clock) as app:
+            return app.runs.now(Order(day, trigger="test", replace=replace), app.export)
+
+    def error(self, day: date = DAY, *, replace: bool = False, clock: Clock = utc_now, **settings: str) -> ExportError:
+        """The error of an export that must fail."""
+        try:
+            manifest = self.run(day, replace=replace, clock=clock, **settings)
+        except ExportError as error:
+            return error
+        raise AssertionError(f"{day} should not have landed: {manifest}")
+
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        """`python -m local` with arguments, in a folder without settings files; the caller waits for its end."""
+        return subprocess.Popen(  # noqa: S603 - this very interpreter
+            [sys.executable, "-m", "local", *arguments],
+            cwd="/",
+            env={**os.environ, **self.environ, **settings, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def cli(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """`python -m local` with arguments, to its end: exit code, stdout, stderr."""
+        with self.start(*arguments, **settings) as process:
+            out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def leaks(text: str) -> list[str]:
+    """The secrets that a text holds."""
+    return sorted(marker for marker in MARKERS if marker in text)
