@@ -18,6 +18,7 @@ from typing import Any
 
 import requests
 from azure.storage.blob import ContainerClient
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -153,11 +154,16 @@ def _export(console: Console, url: str, key: str, day: date) -> dict[str, Any] |
 
 def _show(console: Console, manifest: dict[str, Any], environ: dict[str, str]) -> None:
     totals, container = manifest["totals"], environ.get("EXPORT_CONTAINER") or "amplitude-events"
-    table = Table(title=f"What landed in {container}", title_justify="left")
-    for name, justify in (("blob", "left"), ("events", "right"), ("bytes", "right"), ("sha256", "left")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    prefix = environ.get("EXPORT_PREFIX", "")
+    folder = f"{prefix}events/date={manifest['date']}/"
+    table = Table(title=f"What landed in {container}, {folder}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("blob", no_wrap=True)
+    table.add_column("events", justify="right", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("sha256", no_wrap=True)
     for file in manifest["files"]:
-        table.add_row(file["name"], f"{file['events']:,}", f"{file['bytes']:,}", file["sha256"][:12])
+        name = file["name"].removeprefix(folder)
+        table.add_row(name, f"{file['events']:,}", f"{file['bytes']:,}", file["sha256"][:6])
     table.add_section()
     table.add_row(f"{totals['files']} files", f"{totals['events']:,}", f"{totals['bytes']:,}", "")
     console.print(table)
@@ -168,7 +174,6 @@ def _show(console: Console, manifest: dict[str, Any], environ: dict[str, str]) -
             first = client.download_blob(manifest["files"][0]["name"], offset=0, length=SAMPLE_CHARACTERS).readall()
         console.print("\nThe first event begins:")
         console.print(first.decode(errors="replace").partition("\n")[0] + " ...", markup=False, soft_wrap=True)
-    prefix = environ.get("EXPORT_PREFIX", "")
     console.print(f"\n{prefix}manifests/date={manifest['date']}.json says what the day holds; the day is whole.")
 
 

@@ -21,6 +21,7 @@ from shared.errors import ExportError, InternalError, InvalidDate, SettingsError
 from shared.journal import log
 from shared.landing import Document
 from shared.lock import read_status
+from shared.manifest import Manifest
 from shared.names import Names
 from shared.runs import Asked, DayRunning
 from shared.windows import DAY, check_day, days_between, newest_complete_day, parse_day
@@ -127,6 +128,8 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     run, manifest = app.landing.read(names.status(day)), app.landing.read(names.manifest(day))
     if run is None and manifest is None:
         raise Problem(404, f"{day} was never exported, nor queued. POST to this address to queue it.")
+    if manifest:
+        Manifest.from_json(manifest.data, names.manifest(day))  # what is none of ours is an error, not an answer
     document = day_document(day, run, manifest)
     if _wants_page(request):
         from shared.page import day_page  # noqa: PLC0415 - templates are loaded for a browser only

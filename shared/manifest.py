@@ -344,6 +344,7 @@ class RunStatus:
             "queued_at": iso(self.queued_at) if self.queued_at else "",
             "started_at": iso(self.started_at) if self.started_at else "",
             "updated_at": iso(self.updated_at) if self.updated_at else "",
+            **{key: str(self.progress[key]) for key in ("events", "files", "bytes") if key in self.progress},
             "error_type": self.error.type if self.error else "",
             "error_message": _header_text(self.error.message) if self.error else "",
         }

@@ -252,7 +252,7 @@ class Runs:
         except BaseException:  # Ctrl-C, or the host shuts down
             self._end(lock, "failed", RunError("Interrupted", "The run was interrupted. Run the day again."))
             raise
-        self._end(lock, "complete", None)
+        self._end(lock, "complete", None, progress=_totals(manifest))
         log(logging.INFO, "run_complete", **fields, **_figures(manifest, started))
         return manifest
 
@@ -307,9 +307,9 @@ class Runs:
             self.landing, self.names.status(day), fresh, clock=self.clock, sleep=self.sleep, wait_seconds=0
         )
 
-    def _end(self, lock: DayLock, status: str, error: RunError | None) -> None:
+    def _end(self, lock: DayLock, status: str, error: RunError | None, **changes: Any) -> None:
         try:
-            lock.write(status=status, error=error)
+            lock.write(status=status, error=error, **changes)
         except ExportError:
             # What the day holds is in its manifest; a status that stays behind reads as a run that died.
             log(logging.WARNING, "status_not_written", date=lock.status.date, run_id=lock.status.run_id, status=status)
@@ -356,13 +356,19 @@ def _died(day: date) -> RunDied:
     )
 
 
-def _figures(manifest: Manifest, started: datetime) -> dict[str, Any]:
+def _totals(manifest: Manifest) -> dict[str, int]:
     return {
-        "status": manifest.status,
         "events": manifest.events,
         "files": len(manifest.files),
         "bytes": manifest.total_bytes,
         "download_bytes": manifest.download_bytes,
+    }
+
+
+def _figures(manifest: Manifest, started: datetime) -> dict[str, Any]:
+    return {
+        "status": manifest.status,
+        **_totals(manifest),
         "seconds": round((manifest.finished_at - started).total_seconds(), 1),
         "empty_hours": len(manifest.empty_hours),
         "volume_median": manifest.volume.median_events if manifest.volume else None,
