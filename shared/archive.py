@@ -98,11 +98,12 @@ class Archive:
                 member = self._member(entry)
             except SuspiciousArchive as error:
                 suspicion = suspicion or error
-            if member is None or suspicion:
-                for _ in entry:
-                    pass
-            else:
+            if member and not suspicion:
                 yield member
+                continue
+            passed_over = sum(len(piece) for piece in entry)
+            if entry.is_directory and passed_over:
+                suspicion = suspicion or SuspiciousArchive(f"{entry.shown}: a directory that holds bytes.")
         if suspicion is None and not self._sources:
             suspicion = SuspiciousArchive("The archive holds no event file: no events would have been a 404.")
         if suspicion:
@@ -112,8 +113,6 @@ class Archive:
         """The event file that the entry is; None for what is not read as events."""
         name = _checked_name(entry)
         if entry.is_directory:
-            if entry.facts.size:
-                raise SuspiciousArchive(f"{entry.shown}: a directory that holds bytes.")
             return None
         match = _EVENT_FILE.fullmatch(name)
         if match:

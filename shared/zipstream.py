@@ -59,7 +59,7 @@ class Source:
 
     def upto(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end."""
-        data = bytes(self.some(size))
+        data = b""
         while len(data) < size and (piece := self.some(size - len(data))):
             data += piece
         return data

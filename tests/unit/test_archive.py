@@ -1,0 +1,449 @@
+"""What Amplitude's archive is taken for: events, damage, or something that nobody asked for."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.archive import Archive
+from shared.errors import BrokenArchive, ExportError, SuspiciousArchive
+from shared.inflate import PIECE_OUT
+from shared.windows import Window
+from tests.unit.archives import (
+    DAY,
+    WINDOW,
+    Descriptor,
+    Ending,
+    File,
+    as_gzip,
+    build,
+    chunked,
+    event_file,
+    event_name,
+    read,
+    zeros,
+)
+
+LINES = b'{"text":"\xc3\xbc"}\n{"n":0.0}\n'
+GZIP = gzip.compress(LINES, mtime=0)
+README = File(b"187520/README.txt", b"not events")
+
+FORMS = {
+    "stored": build([event_file(0), event_file(1, LINES)]),
+    "deflated": build([event_file(0, deflated=True), README, event_file(1, LINES, deflated=True)], Ending(zip64=True)),
+    "with descriptors": build([replace(event_file(0, LINES), deflated=True, descriptor="signed 32")]),
+}
+
+
+def archive_of(data: bytes, name: bytes | None = None) -> bytes:
+    return build([File(name or event_name(), data)])
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_members_are_named_for_their_blobs_and_counted(*, deflated: bool) -> None:
+    files = [event_file(0, LINES, deflated=deflated), event_file(13, b"{}\n", part=27, deflated=deflated)]
+    first, second = read([build(files)])[0]
+    assert (first.source, first.stem) == ("187520/187520_2025-11-04_0#0.json.gz", "187520_2025-11-04_00_0")
+    assert (first.content, first.bytes, first.events) == (LINES, len(LINES), 2)
+    assert (second.source, second.stem) == ("187520/187520_2025-11-04_13#27.json.gz", "187520_2025-11-04_13_27")
+    assert (second.content, second.bytes, second.events) == (b"{}\n", 3, 1)
+
+
+def test_a_member_says_what_it_is_before_it_is_read() -> None:
+    member = next(iter(Archive([FORMS["stored"]], WINDOW, compressed=False)))
+    assert (member.project, member.hour, member.part, member.bytes, member.events) == ("187520", 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_what_lands_is_the_content_or_the_gzip_bytes_and_both_are_verified(*, deflated: bool) -> None:
+    whole = build([replace(event_file(), content=GZIP + GZIP, deflated=deflated)])
+    (plain,), (packed,) = read([whole])[0], read([whole], compressed=True)[0]
+    assert (plain.landing, plain.content) == (LINES + LINES, LINES + LINES)
+    assert (packed.landing, packed.content) == (GZIP + GZIP, LINES + LINES)
+    assert (packed.bytes, packed.events) == (plain.bytes, plain.events) == (2 * len(LINES), 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "events"),
+    [
+        (b"", 0),
+        (b"{}", 1),
+        (b"{}\n", 1),
+        (b"{}\n{}", 2),
+        (b"\n", 1),
+        (b"\n\n", 2),
+        ("{\u2028}\n{\u2029}\n{\x85}".encode(), 3),
+        (b"{}\r{}\x0b\x0c\x1c\x1e{}\r\n", 1),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1 << 16])
+def test_only_a_newline_ends_a_line_and_a_last_one_without_it_counts(content: bytes, events: int, size: int) -> None:
+    (member,), _ = read(chunked(archive_of(gzip.compress(content)), size))
+    assert (member.content, member.bytes, member.events) == (content, len(content), events)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_read_does_not_depend_on_the_chunks(form: str, *, compressed: bool) -> None:
+    whole = FORMS[form]
+
+    @given(st.lists(st.integers(0, len(whole)), max_size=12).map(sorted))
+    def holds(cuts: list[int]) -> None:
+        chunks = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+        assert read(chunks, compressed=compressed) == read([whole], compressed=compressed)
+
+    holds()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_archive_that_is_cut_anywhere_is_broken(form: str) -> None:
+    for end in range(len(FORMS[form])):
+        with pytest.raises(BrokenArchive):
+            read([FORMS[form][:end]])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_flipped_bit_makes_a_silent_difference(form: str) -> None:
+    """A field that no reader uses, such as a time, may change; what is read may not."""
+    expected = read([FORMS[form]])
+    for position, bit in product(range(len(FORMS[form])), range(8)):
+        damaged = bytearray(FORMS[form])
+        damaged[position] ^= 1 << bit
+        try:
+            found = read([bytes(damaged)])
+        except ExportError:
+            continue
+        assert found == expected, (position, bit)
+
+
+def test_a_damaged_name_is_damage_and_no_suspicion() -> None:
+    """A name that is wrong in one of its two places is tried again; one that is wrong in both needs someone."""
+    start = 30
+    for position, bit in product(range(start, start + len(event_name())), range(8)):
+        damaged = bytearray(FORMS["stored"])
+        damaged[position] ^= 1 << bit
+        with pytest.raises(BrokenArchive):
+            read([bytes(damaged)])
+
+
+def _with_flags(flags: int, fields: bytes) -> bytes:
+    """A gzip header with optional fields (RFC 1952), and its checksum if the flags have one."""
+    header = struct.pack("<4BIBB", 0x1F, 0x8B, 8, flags, 0, 0, 3) + fields
+    return header + struct.pack("<H", zlib.crc32(header) & 0xFFFF) * bool(flags & 2) + GZIP[10:]
+
+
+EXTRA = struct.pack("<H", 4) + b"ab\0\0"
+GZIP_FORMS = {
+    "several members": (GZIP * 3, LINES * 3),
+    "an empty member": (gzip.compress(b""), b""),
+    "an empty member between others": (GZIP + gzip.compress(b"") + GZIP, LINES * 2),
+    "a thousand empty members": (gzip.compress(b"") * 1000, b""),
+    "a name": (_with_flags(8, b"a.json\0"), LINES),
+    "a comment": (_with_flags(16, b"\xff\0"), LINES),
+    "an extra field": (_with_flags(4, EXTRA), LINES),
+    "a header checksum": (_with_flags(2, b""), LINES),
+    "all of them": (_with_flags(2 | 4 | 8 | 16 | 1, EXTRA + b"a\0b\0"), LINES),
+    "stored blocks": (gzip.compress(LINES, 0), LINES),
+}
+
+
+@pytest.mark.parametrize("form", GZIP_FORMS)
+@pytest.mark.parametrize("size", [1, 2, 5, 1 << 16])
+def test_reads_each_form_of_gzip(form: str, size: int) -> None:
+    packed, content = GZIP_FORMS[form]
+    assert gzip.decompress(packed) == content
+    (member,), _ = read(chunked(archive_of(packed), size), compressed=True)
+    assert (member.content, member.landing) == (content, packed)
+
+
+def _flipped(data: bytes, position: int) -> bytes:
+    damaged = bytearray(data)
+    damaged[position] ^= 1
+    return bytes(damaged)
+
+
+BROKEN_GZIP = {
+    "nothing": (b"", "cut"),
+    "cut in the header": (GZIP[:5], "cut"),
+    "cut in the data": (GZIP[:-9], "cut"),
+    "cut in the trailer": (GZIP[:-1], "cut"),
+    "second member cut": (GZIP + GZIP[:-1], "cut"),
+    "second header cut": (GZIP + GZIP[:1], "cut"),
+    "zeros behind it": (GZIP + bytes(512), "more than gzip"),
+    "a byte behind it": (GZIP + b"\n", "more than gzip"),
+    "no gzip": (LINES, "not gzip"),
+    "another method": (_flipped(GZIP, 2), "not gzip"),
+    "checksum": (_flipped(GZIP, -8), "checksum or size"),
+    "last byte of the checksum": (_flipped(GZIP, -5), "checksum or size"),
+    "size": (_flipped(GZIP, -4), "checksum or size"),
+    "last byte of the size": (_flipped(GZIP, -1), "checksum or size"),
+    "checksum of an empty member": (_flipped(gzip.compress(b""), -8), "checksum or size"),
+    "data": (GZIP[:10] + b"\xff" + GZIP[11:], "damaged"),
+    "unknown flags": (_with_flags(0x20, b""), "flags"),
+    "header checksum": (_flipped(_with_flags(2, b""), 10), "checksum of its gzip header"),
+    "an endless name": (_with_flags(8, b"n" * 500_000), "no end"),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("size", [1, 1 << 16])
+@pytest.mark.parametrize("form", BROKEN_GZIP)
+def test_gzip_that_is_not_whole_is_broken_and_the_message_names_the_member(
+    form: str,
+    size: int,
+    *,
+    compressed: bool,
+) -> None:
+    """The zip around it is whole, and its checksum holds."""
+    packed, words = BROKEN_GZIP[form]
+    with pytest.raises(BrokenArchive, match=rf"^'187520/187520_2025-11-04_0#0\.json\.gz': .*{words}"):
+        read(chunked(archive_of(packed), size if len(packed) < 1000 else 1 << 16), compressed=compressed)
+
+
+BAD_NAMES = {
+    "leads up": b"../187520_2025-11-04_0#0.json.gz",
+    "leads up inside": b"187520/../../etc/passwd",
+    "leads up as a directory": b"187520/../",
+    "absolute": b"/187520/187520_2025-11-04_0#0.json.gz",
+    "of a drive": b"C:187520_2025-11-04_0#0.json.gz",
+    "backslash": b"187520\\187520_2025-11-04_0#0.json.gz",
+    "NUL": b"187520/187520_2025-11-04_0#0.json.gz\0.txt",
+    "newline": b"187520/187520_2025-11-04_0#0.json.gz\n",
+    "line separator": "readme\u2028.txt".encode(),
+    "long": b"a" * 1000,
+    "very long": b"187520/" + b"a" * 65000 + b".json.gz",
+    "none": b"",
+    "no UTF-8": b"\xff\xfe.txt",
+    "no folder": b"187520_2025-11-04_0#0.json.gz",
+    "deeper folder": b"a/187520/187520_2025-11-04_0#0.json.gz",
+    "two projects in one name": b"187520/187521_2025-11-04_0#0.json.gz",
+    "no number": b"abc/abc_2025-11-04_0#0.json.gz",
+    "other digits": "187520/187520_2025-11-04_\u0663#0.json.gz".encode(),
+    "no hour": b"187520/187520_2025-11-04#0.json.gz",
+    "no part": b"187520/187520_2025-11-04_0.json.gz",
+    "negative part": b"187520/187520_2025-11-04_0#-1.json.gz",
+    "another day": b"187520/187520_2025-11-05_0#0.json.gz",
+    "no day": b"187520/187520_2025-13-41_0#0.json.gz",
+    "hour 24": b"187520/187520_2025-11-04_24#0.json.gz",
+    "upper case": b"187520/187520_2025-11-04_0#0.JSON.GZ",
+    "not packed": b"187520/187520_2025-11-04_0#0.json",
+    "another archive": b"187520/more.ZIP",
+    "another gzip": b"events.gz",
+}
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_is_none_of_amplitudes_is_suspicious_and_told_briefly(name: str) -> None:
+    whole = build([event_file(1), File(BAD_NAMES[name], GZIP if not BAD_NAMES[name].endswith(b"/") else b"")])
+    with pytest.raises(SuspiciousArchive) as caught:
+        read([whole])
+    message = str(caught.value)
+    assert len(message) < 400
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(("hour", "inside"), [(0, False), (5, False), (6, True), (7, True), (8, False), (23, False)])
+def test_an_hour_outside_the_window_is_suspicious(hour: int, *, inside: bool) -> None:
+    whole, window = build([event_file(hour)]), Window(DAY, 6, 8)
+    if inside:
+        assert len(read([whole], window)[0]) == 1
+    else:
+        with pytest.raises(
+            SuspiciousArchive, match="not of the hours that were asked for, 2025-11-04T06 to 2025-11-04T07"
+        ):
+            read([whole], window)
+
+
+def test_a_second_project_is_suspicious() -> None:
+    with pytest.raises(SuspiciousArchive, match=r"'9/9_.*second project beside 187520"):
+        read([build([event_file(0), File(event_name(1, project="9"), GZIP)])])
+
+
+@pytest.mark.parametrize("twin", [b"0#0", b"00#0", b"0#00", b"00#000"])
+def test_two_members_for_one_blob_are_suspicious(twin: bytes) -> None:
+    whole = build([event_file(0), File(b"187520/187520_2025-11-04_" + twin + b".json.gz", GZIP)])
+    with pytest.raises(SuspiciousArchive, match="same hour and part"):
+        read([whole])
+
+
+@pytest.mark.parametrize(
+    "files", [[], [README], [File(b"187520/", b"")], [File(b"187520/", b""), README]], ids=["0", "1", "2", "3"]
+)
+def test_an_archive_without_an_event_file_is_suspicious(files: list[File]) -> None:
+    with pytest.raises(SuspiciousArchive, match="no event file"):
+        read([build(files)])
+
+
+def test_a_directory_that_holds_bytes_is_suspicious() -> None:
+    with pytest.raises(SuspiciousArchive, match="directory that holds bytes"):
+        read([build([event_file(0), File(b"187520/", b"events?", deflated=True, descriptor="signed 32")])])
+
+
+def test_directories_are_passed_over_and_other_entries_are_told() -> None:
+    whole = build([File(b"187520/", b""), README, event_file(0), File("Ü.md".encode(), b"x", deflated=True)])
+    members, ignored = read([whole])
+    assert len(members) == 1
+    assert ignored == ["187520/README.txt", "Ü.md"]
+
+
+def test_what_is_ignored_is_verified_all_the_same() -> None:
+    with pytest.raises(BrokenArchive, match="README"):
+        read([build([event_file(0), replace(README, local={"crc": 1}, central={"crc": 1})])])
+
+
+def test_ten_thousand_members() -> None:
+    files = [event_file(n % 24, b"%d\n" % n, part=n // 24) for n in range(10_000)]
+    members, _ = read(chunked(build(files), 1 << 16))
+    assert [member.content for member in members] == [b"%d\n" % n for n in range(10_000)]
+
+
+def test_members_and_pieces_come_as_the_source_gives_them() -> None:
+    """Producer and consumer write one log: nothing is pulled before the consumer has come to it."""
+    log: list[str] = []
+    # Neither gzip nor zip deflates here, so that each chunk holds events that can be handed on.
+    first = File(event_name(0), gzip.compress(b"one\ntwo\n", 0, mtime=0))
+    second = event_file(1, b"three\n")
+    begins = len(first.before_and_data()) - len(first.content)
+    next_begins = len(first.before_and_data())
+    whole = build([first, second])
+    cuts = [0, begins, begins + 19, next_begins, next_begins + begins, len(whole)]
+
+    def produce() -> Iterator[bytes]:
+        for number, (start, end) in enumerate(pairwise(cuts)):
+            log.append(f"chunk {number}")
+            yield whole[start:end]
+
+    for member in Archive(produce(), WINDOW, compressed=False):
+        log.append(f"member {member.hour}")
+        log.extend(content.decode() for _, content in member if content)
+    assert log == [
+        "chunk 0",
+        "member 0",
+        "chunk 1",
+        "one\n",
+        "chunk 2",
+        "two\n",
+        "chunk 3",
+        "member 1",
+        "chunk 4",
+        "three\n",
+    ]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("descriptor", ["", "signed 32"])
+def test_a_nested_bomb_is_refused_while_it_is_inflated_and_in_little_memory(
+    descriptor: Descriptor,
+    *,
+    compressed: bool,
+) -> None:
+    """2 GiB of zeros: gzip makes 2 MB of them, and deflate once more some 9 KB."""
+    packed, crc = zeros(2048)
+    bomb = replace(event_file(), content=as_gzip(packed, crc, 2048 * 1024**2), deflated=True, descriptor=descriptor)
+    whole = build([bomb])
+    assert len(whole) < 20_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(SuspiciousArchive, match=r"_0#0\.json\.gz'.* expand"):
+            exhaust(Archive([whole], WINDOW, compressed=compressed))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * PIECE_OUT
+
+
+def test_a_bomb_of_gzip_alone_is_refused() -> None:
+    packed, crc = zeros(1100)
+    with pytest.raises(SuspiciousArchive, match="expand"):
+        exhaust(Archive([archive_of(as_gzip(packed, crc, 1100 * 1024**2))], WINDOW, compressed=False))
+
+
+def test_up_to_a_gibibyte_any_ratio_is_fine() -> None:
+    packed, crc = zeros(1024)
+    exhaust(Archive([archive_of(as_gzip(packed, crc, 1024**3))], WINDOW, compressed=False))
+
+
+def test_a_large_member_is_read_in_little_memory() -> None:
+    """What is held is a few pieces, however large the member and the chunk."""
+    packed, crc = zeros(200)
+    chunks = list(chunked(archive_of(as_gzip(packed, crc, 200 * 1024**2)), 1 << 16))
+    tracemalloc.start()
+    try:
+        exhaust(Archive(chunks, WINDOW, compressed=False))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * PIECE_OUT
+
+
+def test_pieces_are_large_and_bounded() -> None:
+    packed, crc = zeros(20)
+    member = next(iter(Archive([archive_of(as_gzip(packed, crc, 20 * 1024**2))], WINDOW, compressed=False)))
+    sizes = [len(content) for _, content in member]
+    assert max(sizes) <= PIECE_OUT
+    assert len(sizes) < 30
+
+
+def test_what_the_source_raises_passes_through_as_it_is() -> None:
+    error = BrokenArchive("the connection broke off", retry_after=3.0)
+
+    def produce() -> Iterator[bytes]:
+        yield FORMS["stored"][:100]
+        raise error
+
+    with pytest.raises(BrokenArchive) as caught:
+        read(produce())
+    assert caught.value is error
+
+
+def test_a_member_that_was_not_read_to_its_end_is_an_error_of_the_caller() -> None:
+    with pytest.raises(RuntimeError, match="not read to its end"):
+        list(Archive([FORMS["stored"]], WINDOW, compressed=False))
+
+
+def test_a_member_is_read_only_once() -> None:
+    member = next(iter(Archive([FORMS["stored"]], WINDOW, compressed=False)))
+    list(member)
+    with pytest.raises(RuntimeError, match="only once"):
+        list(member)
+
+
+def test_nothing_more_is_handed_out_once_something_is_suspicious() -> None:
+    """The rest is read only to see whether the archive is damaged."""
+    seen = []
+    archive = Archive([build([event_file(0), File(b"x.json", b""), event_file(1)])], WINDOW, compressed=False)
+
+    def consume() -> None:
+        for member in archive:
+            seen.append(member.hour)
+            list(member)
+
+    with pytest.raises(SuspiciousArchive, match=r"'x\.json'"):
+        consume()
+    assert seen == [0]
+
+
+def test_the_first_suspicion_is_told() -> None:
+    with pytest.raises(SuspiciousArchive, match=r"'x\.json'"):
+        read([build([File(b"x.json", b""), File(b"../y", b""), event_file(0)])])
+
+
+def test_damage_counts_more_than_suspicion() -> None:
+    whole = build([event_file(0), File(b"x.json", b"")])
+    with pytest.raises(BrokenArchive):
+        read([whole[:-1]])
+
+
+def exhaust(archive: Archive) -> None:
+    for member in archive:
+        for _ in member:
+            pass

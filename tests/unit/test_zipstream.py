@@ -1,0 +1,339 @@
+"""The zip layer: every form that a stream can have is read, and nothing that the directory disproves gets through."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import BrokenArchive, ExportError, SuspiciousArchive, UnsupportedArchive
+from shared.inflate import PIECE_OUT, Inflate
+from shared.zipstream import MOST_DIRECTORY_BYTES, MOST_ENTRIES, ZipStream
+from tests.unit.archives import (
+    DEFLATED,
+    MOST_32,
+    Descriptor,
+    Ending,
+    File,
+    build,
+    chunked,
+    deflate,
+    zeros,
+)
+
+TEXT = b"some text, some text, some text\n"
+ONE = File(b"a.txt", TEXT)
+TWO = File(b"b.txt", b"other text", deflated=True)
+DESCRIPTORS: tuple[Descriptor, ...] = ("signed 32", "signed 64", "bare 32", "bare 64")
+
+FORMS = {
+    "stored": build([ONE, replace(TWO, deflated=False)]),
+    "deflated": build([replace(ONE, deflated=True), TWO]),
+    "zip64": build([replace(ONE, zip64=True), replace(TWO, zip64=True)], Ending(zip64=True)),
+    "zip64 end only": build([ONE, TWO], Ending(zip64=True)),
+    "directories": build([File(b"d/", b""), replace(ONE, name=b"d/a.txt"), File(b"e/", b"", deflated=True), TWO]),
+    "directory with a descriptor": build([File(b"d/", b"", descriptor="signed 32"), ONE]),
+    "comments": build([replace(ONE, comment=b"of one"), TWO], Ending(comment=b"of all")),
+    "extra fields": build([replace(ONE, extra=struct.pack("<HH3s", 0x5455, 3, b"abc")), replace(TWO, extra=b"?")]),
+    "empty files": build(
+        [File(b"a", b""), File(b"b", b"", deflated=True), File(b"c", b"", deflated=True, descriptor="signed 32")]
+    ),
+    "directory in another order": build([ONE, TWO], order=slice(None, None, -1)),
+    "stored, size before and after": build(
+        [replace(ONE, descriptor="signed 32", local={"packed": len(TEXT), "size": len(TEXT)}), TWO]
+    ),
+    "nothing": build([]),
+    "nothing, zip64": build([], Ending(zip64=True)),
+    **{
+        f"descriptor {kind}{' and zip64' * zip64}": build(
+            [replace(TWO, descriptor=kind, zip64=zip64), replace(ONE, deflated=True, descriptor=kind, zip64=zip64)]
+        )
+        for kind, zip64 in product(DESCRIPTORS, (False, True))
+    },
+}
+
+
+FORMS_THAT_THE_STANDARD_LIBRARY_REFUSES = {
+    "more in the zip64 end": build([ONE, TWO], Ending(zip64=True, more_64=b"whatever")),
+    "a comment that looks like an end": build([ONE, TWO], Ending(comment=b"PK\x05\x06 of all")),
+}
+
+
+def contents(chunks: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(entry.name, b"".join(entry)) for entry in ZipStream(chunks)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reads_each_form_as_the_standard_library_does(form: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(FORMS[form])) as standard:
+        expected = {info.filename.encode(): standard.read(info) for info in standard.infolist()}
+    found = contents([FORMS[form]])
+    assert dict(found) == expected
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize("form", FORMS_THAT_THE_STANDARD_LIBRARY_REFUSES)
+def test_reads_forms_that_the_standard_library_refuses(form: str) -> None:
+    found = contents([FORMS_THAT_THE_STANDARD_LIBRARY_REFUSES[form]])
+    assert found == [(ONE.name, ONE.content), (TWO.name, TWO.content)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_what_is_read_does_not_depend_on_the_chunks(form: str, size: int) -> None:
+    assert contents(chunked(FORMS[form], size)) == contents([b"", FORMS[form], b""])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_archive_that_is_cut_anywhere_is_broken(form: str) -> None:
+    for end in range(len(FORMS[form])):
+        with pytest.raises(BrokenArchive):
+            contents([FORMS[form][:end]])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_flipped_bit_makes_a_silent_difference(form: str) -> None:
+    """What no reader uses, such as a time, may change; what is read may not."""
+    expected = contents([FORMS[form]])
+    for position, bit in product(range(len(FORMS[form])), range(8)):
+        damaged = bytearray(FORMS[form])
+        damaged[position] ^= 1 << bit
+        try:
+            found = contents([bytes(damaged)])
+        except ExportError:
+            continue
+        assert found == expected, (position, bit)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_may_follow_the_end(form: str) -> None:
+    with pytest.raises(BrokenArchive, match="follows the end"):
+        contents([FORMS[form], b"\0"])
+
+
+LIES = {
+    "no record": build([ONE, TWO], order=slice(1)),
+    "a record of nothing": build([ONE, TWO], order=slice(0)),
+    "a record twice": build([ONE, ONE], order=slice(1)) + build([ONE]),
+    "another name": build([replace(ONE, listed_as=b"c.txt")]),
+    "another method": build([replace(ONE, central={"method": DEFLATED})]),
+    "another checksum": build([replace(ONE, central={"crc": 1})]),
+    "another packed size": build([replace(ONE, central={"packed": 1})]),
+    "another size": build([replace(ONE, central={"size": 1})]),
+    "another place": build([replace(ONE, central={"offset": 1})]),
+    "places swapped": build([replace(ONE, central={"offset": 67}), replace(ONE, name=b"b.txt", central={"offset": 0})]),
+    "checksum of the data": build([replace(ONE, local={"crc": 1}, central={"crc": 1})]),
+    "size of the data": build([replace(TWO, local={"size": 1}, central={"size": 1})]),
+    "packed size too small": build([replace(TWO, local={"packed": 3}, central={"packed": 3})]),
+    "packed size too large": build([replace(TWO, local={"packed": 13}, data=deflate(TWO.content) + b"\0")]),
+    "data that are no deflate": build([replace(TWO, data=b"\xff" * 12)]),
+    "descriptor": build([replace(TWO, descriptor="signed 32", data=deflate(b"something else"))]),
+    **{
+        f"last record, {key}": build([ONE, TWO], Ending(says={key: 3}))
+        for key in ("disk", "first_disk", "here", "count", "length", "offset")
+    },
+    **{
+        f"last record for zip64, {key}": build([ONE, TWO], Ending(zip64=True, says_64={key: 3}))
+        for key in ("disk", "first_disk", "here", "count", "length", "offset")
+    },
+    "last record beside zip64": build([ONE, TWO], Ending(zip64=True, says={"count": 3})),
+    "no zip64 record where there must be one": build([ONE, TWO], Ending(says={"offset": MOST_32})),
+    "place of the zip64 record": build([ONE], Ending(zip64=True, locator=1)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_the_archive_says_twice_must_agree(lie: str) -> None:
+    with pytest.raises(BrokenArchive):
+        contents([LIES[lie]])
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ([], "empty"),
+        ([b""], "empty"),
+        ([b"<!doctype html><title>Sign in</title>"], "HTML"),
+        ([b"\xef\xbb\xbf\r\n <html>"], "HTML"),
+        ([b'{"error": "no"}'], "JSON"),
+        ([b"\x1f\x8b\x08 gzip without a zip"], "something else"),
+        ([b"no"], "something else"),
+        ([b"PK\x03"], "cut"),
+        ([b"PK\x07\x08PK\x03\x04"], "something else"),
+    ],
+)
+def test_what_is_no_archive_is_broken_and_says_what_it_looks_like(body: list[bytes], words: str) -> None:
+    with pytest.raises(BrokenArchive, match=words):
+        contents(body)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (replace(ONE, local={"flags": 0x0001}), "encrypted"),
+        (replace(ONE, local={"flags": 0x0041}), "encrypted"),
+        (replace(ONE, local={"flags": 0x2000}), "encrypted"),
+        (replace(ONE, local={"flags": 0x0020}), "patch"),
+        (replace(ONE, local={"method": 12}), "method 12"),
+        (replace(ONE, descriptor="signed 32"), "where it ends"),
+        (replace(ONE, descriptor="signed 64", zip64=True), "where it ends"),
+    ],
+)
+def test_what_no_stream_can_tell_is_unsupported(file: File, words: str) -> None:
+    with pytest.raises(UnsupportedArchive, match=f"'a.txt'.*{words}"):
+        contents([build([file])])
+
+
+def test_pulls_only_what_is_asked_for() -> None:
+    """Producer and consumer write one log: each chunk is pulled when the consumer has come to it, and not before."""
+    log: list[str] = []
+    whole = build([File(b"a", b"12"), File(b"b", b"34")])
+    chunks = [whole[:32], whole[32:33], whole[33:64], whole[64:66], whole[66:]]
+
+    def produce() -> Iterator[bytes]:
+        for number, chunk in enumerate(chunks):
+            log.append(f"chunk {number}")
+            yield chunk
+        log.append("end")
+
+    for entry in ZipStream(produce()):
+        log.append(f"entry {entry.name.decode()}")
+        log.extend(f"content {bytes(piece).decode()}" for piece in entry)
+    assert log == [
+        "chunk 0",
+        "entry a",
+        "content 1",
+        "chunk 1",
+        "content 2",
+        "chunk 2",
+        "entry b",
+        "chunk 3",
+        "content 34",
+        "chunk 4",
+        "end",
+    ]
+
+
+@pytest.mark.parametrize("after", range(0, len(FORMS["deflated"]), 7))
+def test_what_the_source_raises_passes_through_as_it_is(after: int) -> None:
+    error = BrokenArchive("the connection broke off", retry_after=3.0)
+
+    def produce() -> Iterator[bytes]:
+        yield FORMS["deflated"][:after]
+        raise error
+
+    with pytest.raises(BrokenArchive) as caught:
+        contents(produce())
+    assert caught.value is error
+
+
+def test_an_entry_must_be_read_before_the_next() -> None:
+    with pytest.raises(RuntimeError, match=r"'a\.txt' was not read"):
+        list(ZipStream([FORMS["stored"]]))
+
+
+def test_an_entry_is_read_only_once() -> None:
+    entry = next(iter(ZipStream([FORMS["stored"]])))
+    assert b"".join(entry) == TEXT
+    with pytest.raises(RuntimeError, match="only once"):
+        list(entry)
+
+
+def test_too_many_entries_are_suspicious() -> None:
+    header = File(b"a", b"").before_and_data()
+    with pytest.raises(SuspiciousArchive, match="more than 100000 entries"):
+        contents(chunked(header * (MOST_ENTRIES + 1), 1 << 16))
+
+
+def test_as_many_as_can_be_counted_in_16_bits_are_fine() -> None:
+    assert len(contents([build([File(b"a", b"")] * 0xFFFF)])) == 0xFFFF
+
+
+def test_a_directory_beyond_all_measure_is_suspicious_before_it_is_read() -> None:
+    """The records are right but for a comment each; no more of them is asked for than the limit."""
+    file = File(b"a", b"", comment=bytes(0xFFFF))
+    header = file.before_and_data()
+    count = MOST_DIRECTORY_BYTES // 0xFFFF + 10
+    asked = []
+
+    def records() -> Iterator[bytes]:
+        for number in range(count):
+            asked.append(number)
+            yield file.record(number * len(header))
+
+    with pytest.raises(SuspiciousArchive, match="directory has more than"):
+        contents(chain([header * count], records()))
+    assert len(asked) < count - 1
+
+
+def test_an_end_record_beyond_all_measure_is_suspicious() -> None:
+    with pytest.raises(SuspiciousArchive, match="last record"):
+        contents([build([ONE], Ending(zip64=True, more_64=bytes(70_000)))])
+
+
+@pytest.mark.parametrize("descriptor", ["", "signed 64"])
+def test_a_bomb_is_refused_while_it_is_inflated_and_in_little_memory(descriptor: Descriptor) -> None:
+    data, crc = zeros(1100)
+    size = 1100 * 1024**2
+    bomb = replace(
+        File(b"readme.txt", b"", deflated=True, descriptor=descriptor, data=data), local={"crc": crc, "size": size}
+    )
+    whole = build([bomb])
+    tracemalloc.start()
+    try:
+        with pytest.raises(SuspiciousArchive, match=r"'readme\.txt'.*expand"):
+            exhaust(ZipStream([whole]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * PIECE_OUT
+
+
+def test_a_large_entry_that_expands_moderately_is_no_bomb() -> None:
+    """1.1 GiB, some 240 times its bytes in the archive."""
+    noise = b"".join(zlib.crc32(n.to_bytes(4)).to_bytes(4) for n in range(720))
+    data, crc = zeros(1100, every=noise)
+    size = 1100 * 1024**2
+    assert 230 < size / len(data) < 250
+    facts = {"crc": crc, "size": size}
+    exhaust(ZipStream([build([File(b"a", b"", deflated=True, data=data, local=facts, central=facts)])]))
+
+
+def exhaust(archive: ZipStream) -> None:
+    for entry in archive:
+        for _ in entry:
+            pass
+
+
+@given(data=st.data(), text=st.binary(max_size=300), level=st.integers(0, 9), flush=st.booleans())
+def test_inflate_is_what_zlib_makes_of_it(data: st.DataObject, text: bytes, level: int, *, flush: bool) -> None:
+    stream = zlib.compressobj(level, zlib.DEFLATED, -15)
+    packed = stream.compress(text) + (stream.flush(zlib.Z_FULL_FLUSH) if flush else b"") + stream.flush()
+    rest = data.draw(st.binary(max_size=10))
+    step = data.draw(st.integers(1, 40))
+    inflate, found, left = Inflate("a"), bytearray(), b""
+    for chunk in chunked(packed + rest, step):
+        if inflate.ended:
+            left += chunk
+        else:
+            found += b"".join(inflate.feed(chunk))
+            left = inflate.unused
+    assert (bytes(found), inflate.ended, left) == (text, True, rest)
+
+
+@pytest.mark.parametrize("beside", range(-2, 3))
+@pytest.mark.parametrize("make", [bytes, lambda size: b"0123456789abcdef" * (size // 16) + b"!" * (size % 16)])
+def test_output_that_just_fills_a_piece_is_not_left_inside(beside: int, make: Callable[[int], bytes]) -> None:
+    text = make(2 * PIECE_OUT + beside)
+    inflate = Inflate("a")
+    assert b"".join(inflate.feed(deflate(text))) == text
+    assert inflate.ended
