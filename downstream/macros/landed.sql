@@ -17,11 +17,11 @@
 
 
 {# The files to read in this run: those of new and of changed days, by name. DuckDB takes a list of files only as a
-   constant, so the list is asked for before the statement is written. #}
+   constant, so the list is asked for before the statement is written. Where statements are only shown, it is empty. #}
 {% macro files_to_load() %}
-    {% if flags.WHICH not in ('run', 'build') %}{{ return([]) }}{% endif %}
+    {% if not execute or flags.WHICH in ('compile', 'generate') %}{{ return([]) }}{% endif %}
     {% set wanted %}
         select blob from {{ ref('stg_files') }} as files where {{ not_loaded_yet('files') }} order by blob
     {% endset %}
-    {{ return(run_query(wanted).columns[0].values() if execute else []) }}
+    {{ return(run_query(wanted).columns[0].values()) }}
 {% endmacro %}

@@ -41,8 +41,7 @@ def failed(statuses: dict[str, str]) -> set[str]:
 def test_both_formats_are_read_and_nothing_that_no_manifest_lists(make_warehouse: Callable[..., Warehouse]) -> None:
     warehouse = make_warehouse(prefix="web-")
     landed = warehouse.landed
-    stray = hour_of_events(TUESDAY, 1, 7)
-    landed.export(TUESDAY, {1: [stray]}, attempt="0dead000")
+    landed.export(TUESDAY, {1: [b"unlisted, and no JSON\n"]}, attempt="0dead000")
     landed.export(
         TUESDAY,
         {0: [hour_of_events(TUESDAY, 0, 60)], 9: [line(uuid="one"), line(uuid="two", session_id=-1).rstrip()]},
@@ -139,3 +138,10 @@ def test_freshness_goes_by_the_newest_manifest(make_warehouse: Callable[..., War
 
     warehouse.landed.export(WEDNESDAY, {}, attempt="bbbbbbbb", finished_at=now - timedelta(hours=1))
     assert warehouse.dbt("source", "freshness") == {"manifests": "pass"}
+
+
+def test_the_project_can_be_shown_before_anything_is_built(make_warehouse: Callable[..., Warehouse]) -> None:
+    warehouse = make_warehouse()
+    warehouse.landed.export(TUESDAY, {9: [line(uuid="one")]}, attempt="aaaaaaaa")
+
+    assert failed(warehouse.dbt("compile")) == set()
