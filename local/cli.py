@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="emulator, simulator and Functions host; exports the newest complete day")
     run.add_argument("--stay", action="store_true", help="keep everything running until Ctrl-C")
+    run.add_argument("--picture", type=Path, metavar="FILE", help="keep what is shown as an SVG file")
     run.set_defaults(command=_run)
 
     bench = commands.add_parser("bench", help="this project beside what people do today and the limit", add_help=False)
@@ -137,7 +139,13 @@ def _coverage(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from local.run import run  # noqa: PLC0415 - starts what the other commands do without
 
-    return run(messages, stay=options.stay)
+    console = Console(highlight=False, record=options.picture is not None, width=100 if options.picture else None)
+    code = run(console, stay=options.stay)
+    if options.picture:
+        # Without the font that the format would have a reader's browser fetch.
+        svg = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="make run"), flags=re.DOTALL)
+        options.picture.write_text(svg, encoding="utf-8")
+    return code
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ def _environment(stack: ExitStack, console: Console) -> dict[str, str]:
     environ |= {"AzureWebJobsStorage": azurite.connection_string, "EXPORT_STORAGE": azurite.connection_string}
     environ.pop("EXPORT_STORAGE__blobServiceUri", None)
     if environ.get("AMP_API_KEY", "") in _MADE_UP:
-        simulator = stack.enter_context(Simulator(events_per_hour=400, parts=2, empty_hours={3, 4}))
+        simulator = stack.enter_context(Simulator(events_per_hour=400, empty_hours={3, 4}))
         environ |= {"AMP_API_KEY": "simulator", "AMP_SECRET_KEY": "simulator", "AMP_EXPORT_URL": simulator.url}
         console.print(f"Amplitude a simulator of its Export API, {simulator.url} (set AMP_API_KEY for the real one)")
     else:
