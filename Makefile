@@ -32,10 +32,13 @@ types: setup ## strict types
 bench: setup ## this project beside what people do today and the limit
 	@$(PY) -m local bench
 
+infra: setup ## every check of templates, queries and workflows that this machine can run
+	@infra/check.sh
+
 lock: setup ## pins the requirements anew
-	@for set in requirements:3.12 requirements-cli:3.12 requirements-test:3.12 requirements-dev:3.13; do \
+	@for set in requirements:3.12 requirements-cli:3.12 requirements-test:3.12 requirements-dev:3.13 infra/requirements-checkov:3.13; do \
 		$(PY) -m uv pip compile --quiet --upgrade --universal --python-version $${set#*:} --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" $${set%:*}.in -o $${set%:*}.txt; done
 
 clean: ## removes what setting up and running left
-	@rm -rf .venv .venv-3.12 .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules
+	@rm -rf .venv .venv-3.12 .venv-checkov .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules tests/infra/kusto/node_modules

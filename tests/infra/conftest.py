@@ -28,6 +28,7 @@ class LogLine:
 
     @property
     def event(self) -> str:
+        """The event's name."""
         return str(json.loads(self.message)["event"])
 
     def with_fields(self, **fields: object) -> "LogLine":

@@ -173,23 +173,17 @@ def _nested(body: tree_sitter.Node | None) -> Iterator[tree_sitter.Node]:
 
 def _value(node: tree_sitter.Node) -> Value:
     children = [each for each in node.named_children if each.type != "comment"]
-    match node.type:
-        case "string" if all(each.type in ("string_content", "escape_sequence") for each in children):
-            return "".join(_text(each).removeprefix("\\") for each in children)
-        case "number":
-            return int(_text(node))
-        case "boolean":
-            return _text(node) == "true"
-        case "null":
-            return None
-        case "array":
-            return [_value(each) for each in children]
-        case "for_statement":
-            return Each(_text(children[-2]), _value(children[-1]))
-        case "object":
-            return dict(_property(each) for each in children if each.named_children[0].type != "resource_declaration")
-        case _:
-            return Expression(_text(node))
+    if node.type in ("number", "boolean", "null"):
+        return json.loads(_text(node))
+    if node.type == "string" and all(each.type in ("string_content", "escape_sequence") for each in children):
+        return "".join(_text(each).removeprefix("\\") for each in children)
+    if node.type == "array":
+        return [_value(each) for each in children]
+    if node.type == "for_statement":
+        return Each(_text(children[-2]), _value(children[-1]))
+    if node.type == "object":
+        return dict(_property(each) for each in children if each.named_children[0].type != "resource_declaration")
+    return Expression(_text(node))
 
 
 def _property(node: tree_sitter.Node) -> tuple[str, Value]:

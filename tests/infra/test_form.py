@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from tests.infra.facts import fact
@@ -111,9 +110,23 @@ def test_zizmor_finds_nothing(tmp_path: Path) -> None:
     assert run("zizmor", "--offline", "--persona=pedantic", broken).returncode != 0
 
 
-@pytest.mark.parametrize("name", ["devcontainer.json"])
-def test_the_dev_container_has_what_the_two_commands_need(name: str) -> None:
-    container = json.loads((ROOT / ".devcontainer" / name).read_text())
+@fact(("main.bicepparam", "readEnvironmentVariable('PROTECT'", "readEnvironmentVariable('PROTECTED'"))
+def test_the_workflows_hand_on_what_the_parameter_file_reads(t: Templates) -> None:
+    """What a workflow did not hand on would silently go back to its default."""
+    read = set(re.findall(r"readEnvironmentVariable\('(\w+)'", t.texts["main.bicepparam"])) - {"AZURE_PRINCIPAL_ID"}
+    for workflow in ("ci.yml", "deploy.yml"):
+        text = (ROOT / ".github/workflows" / workflow).read_text()
+        assert read <= set(re.findall(r"^ +(\w+): ", text, re.MULTILINE)), workflow
+
+
+def test_the_dev_container_brings_what_the_two_commands_need() -> None:
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     dockerfile = (ROOT / ".devcontainer" / container["build"]["dockerfile"]).read_text()
-    for tool in ("azure-functions-core-tools", "azd", "bicep", "python3.13"):
-        assert tool in dockerfile, tool
+    features = {name.rpartition("/")[2].partition(":")[0]: options for name, options in container["features"].items()}
+    assert "azd" in features
+    assert features["azure-cli"] == {"installBicep": True}
+    core_tools = re.findall(r"azure-functions-core-tools@([\d.]+)", dockerfile)
+    assert core_tools == re.findall(
+        r"azure-functions-core-tools@([\d.]+)", (ROOT / ".github/workflows/ci.yml").read_text()
+    )
+    assert f"python:{(ROOT / '.python-version').read_text().strip()}-" in dockerfile

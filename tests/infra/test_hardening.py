@@ -3,7 +3,9 @@
 from tests.infra.facts import fact
 from tests.infra.templates import Expression, Templates
 
-DATA, HOST = "modules/data-storage.bicep", "modules/host-storage.bicep"
+DATA, HOST, VAULT = "modules/data-storage.bicep", "modules/host-storage.bicep", "modules/vault.bicep"
+APP, MONITORING = "modules/app.bicep", "modules/monitoring.bicep"
+NETWORK, PRIVATE = "modules/network.bicep", "modules/private-endpoints.bicep"
 ACCOUNT = "Microsoft.Storage/storageAccounts"
 
 STORAGE = {
@@ -33,7 +35,7 @@ def test_storage_takes_no_key_no_stranger_and_no_plain_text(t: Templates) -> Non
 @fact(
     (HOST, "publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'", "publicNetworkAccess: 'Enabled'"),
     (DATA, "privateNetworking ? 'Deny' : 'Allow'", "privateNetworking ? 'Allow' : 'Allow'"),
-    ("modules/vault.bicep", "bypass: 'None'", "bypass: 'AzureServices'"),
+    (VAULT, "bypass: 'None'", "bypass: 'AzureServices'"),
     ("main.bicep", "    privateNetworking: privateNetworking\n", "    privateNetworking: false\n"),
 )
 def test_private_networking_turns_public_access_off(t: Templates) -> None:
@@ -42,7 +44,7 @@ def test_private_networking_turns_public_access_off(t: Templates) -> None:
     for type_, file, access in (
         (ACCOUNT, HOST, closed),
         (ACCOUNT, DATA, closed_but_for_some),
-        ("Microsoft.KeyVault/vaults", "modules/vault.bicep", closed_but_for_some),
+        ("Microsoft.KeyVault/vaults", VAULT, closed_but_for_some),
     ):
         resource = t.one("resource", type_, file)
         assert resource["properties.publicNetworkAccess"] == access, file
@@ -72,7 +74,11 @@ COOL = "                  tierToCool: {\n                    daysAfterModificati
 @fact(
     (DATA, COOL, COOL.replace("tierToCool", "delete")),
     (DATA, "                baseBlob: {", "                baseBlob: {\n                  delete: {}"),
-    (DATA, "                version: {\n                  delete: {", "                version: {\n                  a: {"),
+    (
+        DATA,
+        "                version: {\n                  delete: {",
+        "                version: {\n                  a: {",
+    ),
     (DATA, "'${containerName}/${prefix}events/'", "'${containerName}/'"),
 )
 def test_no_lifecycle_rule_deletes_a_current_blob(t: Templates) -> None:
@@ -91,7 +97,7 @@ def test_no_lifecycle_rule_deletes_a_current_blob(t: Templates) -> None:
 @fact(
     (DATA, "= if (protect) {", "= if (!protect) {"),
     (DATA, "level: 'CanNotDelete'", "level: 'ReadOnly'"),
-    ("modules/vault.bicep", "protect ? true : null", "null"),
+    (VAULT, "protect ? true : null", "null"),
     ("main.bicep", "param protect bool = true", "param protect bool = false"),
     ("main.bicepparam", "readEnvironmentVariable('PROTECT', 'true')", "readEnvironmentVariable('PROTECT', 'false')"),
 )
@@ -108,8 +114,8 @@ def test_one_parameter_on_by_default_guards_the_vault_and_the_data(t: Templates)
 
 
 @fact(
-    ("modules/vault.bicep", "enableRbacAuthorization: true", "enableRbacAuthorization: false"),
-    ("modules/vault.bicep", "enableSoftDelete: true", "enableSoftDelete: false"),
+    (VAULT, "enableRbacAuthorization: true", "enableRbacAuthorization: false"),
+    (VAULT, "enableSoftDelete: true", "enableSoftDelete: false"),
 )
 def test_the_vault_knows_roles_only_and_forgets_nothing_at_once(t: Templates) -> None:
     vault = t.one("resource", "Microsoft.KeyVault/vaults")
@@ -118,11 +124,11 @@ def test_the_vault_knows_roles_only_and_forgets_nothing_at_once(t: Templates) ->
 
 
 @fact(
-    ("modules/app.bicep", "httpsOnly: true", "httpsOnly: false"),
-    ("modules/app.bicep", " minTlsVersion: '1.2'", " minTlsVersion: '1.0'"),
-    ("modules/app.bicep", "ftpsState: 'Disabled'", "ftpsState: 'AllAllowed'"),
-    ("modules/app.bicep", "      allow: false", "      allow: true"),
-    ("modules/app.bicep", "    name: 'ftp'", "    name: 'scm'"),
+    (APP, "httpsOnly: true", "httpsOnly: false"),
+    (APP, " minTlsVersion: '1.2'", " minTlsVersion: '1.0'"),
+    (APP, "ftpsState: 'Disabled'", "ftpsState: 'AllAllowed'"),
+    (APP, "      allow: false", "      allow: true"),
+    (APP, "    name: 'ftp'", "    name: 'scm'"),
 )
 def test_the_app_speaks_https_only_and_takes_no_publishing_password(t: Templates) -> None:
     app = t.one("resource", "Microsoft.Web/sites")
@@ -134,22 +140,26 @@ def test_the_app_speaks_https_only_and_takes_no_publishing_password(t: Templates
 
 
 @fact(
-    ("modules/monitoring.bicep", "    DisableLocalAuth: true", "    DisableLocalAuth: false"),
-    ("modules/monitoring.bicep", "disableLocalAuth: true", "disableLocalAuth: false"),
-    ("modules/app.bicep", ";Authorization=AAD'", "'"),
+    (MONITORING, "    DisableLocalAuth: true", "    DisableLocalAuth: false"),
+    (MONITORING, "disableLocalAuth: true", "disableLocalAuth: false"),
+    (APP, ";Authorization=AAD'", "'"),
 )
 def test_telemetry_needs_a_role_not_a_key(t: Templates) -> None:
-    assert t.one("resource", "Microsoft.Insights/components", "modules/monitoring.bicep")["properties.DisableLocalAuth"]
+    assert t.one("resource", "Microsoft.Insights/components", MONITORING)["properties.DisableLocalAuth"]
     assert t.one("resource", "Microsoft.OperationalInsights/workspaces")["properties.features.disableLocalAuth"] is True
-    platform = t.named("var", "platformSettings", "modules/app.bicep")
+    platform = t.named("var", "platformSettings", APP)
     told = platform["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
     assert told == Expression("'ClientId=${identityClientId};Authorization=AAD'")
 
 
 @fact(
-    ("main.bicep", "output EVENTS_CONTAINER string = containerName", "output K string = account.listKeys().keys[0].value"),
-    ("modules/vault.bicep", "output name string = vault.name", "output secret string = vault.name"),
-    ("modules/monitoring.bicep", "= applicationInsights.name", "= applicationInsights.properties.ConnectionString"),
+    (
+        "main.bicep",
+        "output EVENTS_CONTAINER string = containerName",
+        "output K string = account.listKeys().keys[0]",
+    ),
+    (VAULT, "output name string = vault.name", "output secret string = vault.name"),
+    (MONITORING, "= applicationInsights.name", "= applicationInsights.properties.ConnectionString"),
 )
 def test_no_output_holds_a_secret(t: Templates) -> None:
     for output in t.all("output"):
@@ -160,8 +170,12 @@ def test_no_output_holds_a_secret(t: Templates) -> None:
 
 @fact(
     ("main.bicep", "param prefix string = ''", "param prefix string = ''\n\n@secure()\nparam apiSecret string"),
-    ("modules/vault.bicep", "    sku: {", "    accessPolicies: []\n    sku: {"),
-    ("modules/vault.bicep", "resource auditLogs", "resource s 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {}\n\nresource a"),
+    (VAULT, "    sku: {", "    accessPolicies: []\n    sku: {"),
+    (
+        VAULT,
+        "resource auditLogs",
+        "resource s 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {}\n\nresource a",
+    ),
     ("main.bicepparam", "param startDate", "param apiKey = readEnvironmentVariable('AMP_API_KEY')\nparam startDate"),
 )
 def test_the_amplitude_keys_never_pass_through_a_template(t: Templates) -> None:
@@ -173,7 +187,9 @@ def test_the_amplitude_keys_never_pass_through_a_template(t: Templates) -> None:
     assert "AMP_SECRET_KEY" not in t.texts["main.bicepparam"]
 
 
-ENDPOINTS = [("data-blob", "dataStorageId", "blob"), ("host-blob", "hostStorageId", "blob")] + [
+ENDPOINTS = [
+    ("data-blob", "dataStorageId", "blob"),
+    ("host-blob", "hostStorageId", "blob"),
     ("host-queue", "hostStorageId", "queue"),
     ("host-table", "hostStorageId", "table"),
     ("vault", "vaultId", "vault"),
@@ -181,18 +197,25 @@ ENDPOINTS = [("data-blob", "dataStorageId", "blob"), ("host-blob", "hostStorageI
 
 
 @fact(
-    ("modules/private-endpoints.bicep", "  { name: 'vault', target: vaultId, service: 'vault' }\n", ""),
-    ("modules/private-endpoints.bicep", "'privatelink.queue.", "'privatelink.blob."),
-    ("modules/network.bicep", "'Microsoft.App/environments'", "'Microsoft.Web/serverFarms'"),
-    ("modules/network.bicep", "privateEndpointNetworkPolicies: 'Enabled'", "privateEndpointNetworkPolicies: 'Disabled'"),
+    (PRIVATE, "  { name: 'vault', target: vaultId, service: 'vault' }\n", ""),
+    (PRIVATE, "'privatelink.queue.", "'privatelink.blob."),
+    (NETWORK, "'Microsoft.App/environments'", "'Microsoft.Web/serverFarms'"),
+    (
+        NETWORK,
+        "privateEndpointNetworkPolicies: 'Enabled'",
+        "privateEndpointNetworkPolicies: 'Disabled'",
+    ),
     ("main.bicep", "  dependsOn: [privateEndpoints]\n", ""),
-    ("main.bicep", "module network 'modules/network.bicep' = if (privateNetworking)", "module network 'modules/network.bicep' ="),
+    (
+        "main.bicep",
+        "module network 'modules/network.bicep' = if (privateNetworking)",
+        "module network 'modules/network.bicep' =",
+    ),
 )
 def test_there_is_a_private_way_to_all_that_the_app_reaches(t: Templates) -> None:
-    file = "modules/private-endpoints.bicep"
-    found = [(e["name"], e["target"].text, e["service"]) for e in t.named("var", "endpoints", file).value]
+    found = [(e["name"], e["target"].text, e["service"]) for e in t.named("var", "endpoints", PRIVATE).value]
     assert found == ENDPOINTS
-    assert t.named("var", "zoneNames", file).value == {
+    assert t.named("var", "zoneNames", PRIVATE).value == {
         "vault": "privatelink.vaultcore.azure.net",
         **{s: Expression(f"'privatelink.{s}.${{environment().suffixes.storage}}'") for s in ("blob", "queue", "table")},
     }
@@ -205,18 +228,18 @@ def test_there_is_a_private_way_to_all_that_the_app_reaches(t: Templates) -> Non
 
 
 @fact(
-    ("modules/app.bicep", "requireAuthentication: true", "requireAuthentication: false"),
-    ("modules/app.bicep", "if (httpAuth == 'entra')", "if (httpAuth == 'function')"),
+    (APP, "requireAuthentication: true", "requireAuthentication: false"),
+    (APP, "if (httpAuth == 'entra')", "if (httpAuth == 'function')"),
     ("main.bicep", "EXPORT_HTTP_AUTH: httpAuth", "EXPORT_HTTP_AUTH: 'function'"),
     ("main.bicep", "    httpAuth: httpAuth", "    httpAuth: 'function'"),
-    ("modules/app.bicep", "clientSecretSettingName: 'OVER", "clientSecretSettingName: 'UNDER"),
+    (APP, "clientSecretSettingName: 'OVER", "clientSecretSettingName: 'UNDER"),
 )
 def test_sign_in_and_the_app_are_switched_together(t: Templates) -> None:
-    sign_in = t.named("resource", "signIn", "modules/app.bicep")
+    sign_in = t.named("resource", "signIn", APP)
     assert sign_in.condition == "httpAuth == 'entra'"
     assert sign_in["properties.platform.enabled"] is True
     assert sign_in["properties.globalValidation.requireAuthentication"] is True
     assert t.named("module", "app")["params.httpAuth"] == Expression("httpAuth")
     assert t.named("module", "app")["params.settings.EXPORT_HTTP_AUTH"] == Expression("httpAuth")
     secret = sign_in["properties.identityProviders.azureActiveDirectory.registration.clientSecretSettingName"]
-    assert secret in t.named("var", "signInSettings", "modules/app.bicep").value.text, "no secret: the identity signs in"
+    assert secret in t.named("var", "signInSettings", APP).value.text, "no secret: the identity signs in"

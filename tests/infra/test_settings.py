@@ -10,6 +10,8 @@ from shared.settings import binding_queue, binding_schedule, load_settings
 from tests.infra.facts import fact
 from tests.infra.templates import ROOT, Declared, Expression, Templates
 
+APP = "modules/app.bicep"
+
 LOCAL_ONLY = {"EXPORT_STORAGE"}
 """A connection string: in Azure the managed identity takes its place, and the app refuses both at once."""
 
@@ -121,7 +123,7 @@ def test_queues_and_schedule_are_those_of_the_bindings(t: Templates) -> None:
 @fact(
     ("main.bicep", "secrets/amplitude-secret-key)'", "secrets/amplitude-api-key)'"),
     ("main.bicep", "AMP_API_KEY: '@Microsoft.KeyVault(SecretUri=", "AMP_API_KEY: '@Microsoft.KeyVault(VaultName="),
-    ("modules/app.bicep", "keyVaultReferenceIdentity: identityId", "keyVaultReferenceIdentity: 'SystemAssigned'"),
+    (APP, "keyVaultReferenceIdentity: identityId", "keyVaultReferenceIdentity: 'SystemAssigned'"),
 )
 def test_the_keys_are_references_that_the_identity_resolves(t: Templates) -> None:
     settings = t.named("module", "app")["params.settings"]
@@ -140,14 +142,18 @@ def test_the_app_says_which_key_is_not_in_the_vault_yet() -> None:
 
 
 @fact(
-    ("modules/app.bicep", "AzureWebJobsStorage__accountName: hostStorageName", "AzureWebJobsStorage: hostStorageName"),
-    ("modules/app.bicep", "AzureWebJobsStorage__clientId: identityClientId", "AzureWebJobsStorage__clientId: ''"),
-    ("modules/app.bicep", "var platformSettings = {", "var platformSettings = {\n  FUNCTIONS_WORKER_RUNTIME: 'python'"),
-    ("modules/app.bicep", "type: 'UserAssignedIdentity'", "type: 'StorageAccountConnectionString'"),
-    ("modules/app.bicep", "union(platformSettings, settings, signInSettings)", "union(platformSettings, signInSettings)"),
+    (APP, "AzureWebJobsStorage__accountName: hostStorageName", "AzureWebJobsStorage: hostStorageName"),
+    (APP, "AzureWebJobsStorage__clientId: identityClientId", "AzureWebJobsStorage__clientId: ''"),
+    (APP, "var platformSettings = {", "var platformSettings = {\n  FUNCTIONS_WORKER_RUNTIME: 'python'"),
+    (APP, "type: 'UserAssignedIdentity'", "type: 'StorageAccountConnectionString'"),
+    (
+        APP,
+        "union(platformSettings, settings, signInSettings)",
+        "union(platformSettings, signInSettings)",
+    ),
 )
 def test_the_host_reaches_its_storage_by_the_identity(t: Templates) -> None:
-    platform = t.named("var", "platformSettings", "modules/app.bicep").value
+    platform = t.named("var", "platformSettings", APP).value
     assert {name: value for name, value in platform.items() if name.startswith("AzureWebJobsStorage")} == {
         "AzureWebJobsStorage__accountName": Expression("hostStorageName"),
         "AzureWebJobsStorage__credential": "managedidentity",
@@ -156,7 +162,7 @@ def test_the_host_reaches_its_storage_by_the_identity(t: Templates) -> None:
     assert not REFUSED_BY_FLEX & set(platform)
     app = t.one("resource", "Microsoft.Web/sites")
     assert app["properties.functionAppConfig.deployment.storage.authentication.type"] == "UserAssignedIdentity"
-    set_ = t.named("resource", "appSettings", "modules/app.bicep")
+    set_ = t.named("resource", "appSettings", APP)
     assert (set_["name"], set_["properties"].text) == (
         "appsettings",
         "union(platformSettings, settings, signInSettings)",
