@@ -40,7 +40,7 @@ RANGES = (("30 days", 30), ("90 days", 90), ("A year", 366))
 
 def coverage_page(rows: Sequence[Row], first: date, last: date, now: datetime) -> Page:
     """The calendar of a range, with each of its days to open."""
-    calendar = Calendar(rows, first, last, now)
+    calendar = Calendar(rows, first, last, newest_complete_day(now))
     return _page("coverage.html", calendar=calendar, root="exports/")
 
 
@@ -53,7 +53,7 @@ def day_page(document: Mapping[str, Any], now: datetime) -> Page:
         date=day,
         status=manifest.status if manifest else "failed" if unreadable else "missing" if run in LANDED else run,
         events=manifest.events if manifest else 0,
-        bytes=manifest.bytes if manifest else 0,
+        bytes=manifest.total_bytes if manifest else 0,
         files=len(manifest.files) if manifest else 0,
         empty_hours=manifest.empty_hours if manifest else [],
         warnings=list(manifest.warnings) if manifest else [],
@@ -79,7 +79,7 @@ def day_page(document: Mapping[str, Any], now: datetime) -> Page:
 
 @dataclass(frozen=True)
 class DayView:
-    """A day as it is shown. `level` is its shade, 1 to LEVELS; `today` the newest day that can be had."""
+    """A day as it is shown. `level` is its shade, 1 to LEVELS; `newest` the newest day that can be exported."""
 
     row: Row
     level: int
@@ -156,17 +156,12 @@ class Need:
 
 @dataclass(frozen=True)
 class Calendar:
-    """A range of days as it is shown."""
+    """A range of days as it is shown. `newest` is the newest day that can be exported."""
 
     rows: Sequence[Row]
     first: date
     last: date
-    now: datetime
-
-    @cached_property
-    def newest(self) -> date:
-        """The newest day that can be exported."""
-        return newest_complete_day(self.now)
+    newest: date
 
     @cached_property
     def days(self) -> Mapping[date, DayView]:
@@ -179,7 +174,7 @@ class Calendar:
 
     @cached_property
     def top(self) -> int:
-        """Events of the darkest shade, or more: twice the median at most, so that one odd day does not pale the rest."""
+        """Events of the darkest shade: twice the median at most, so that one odd day does not pale the rest."""
         events = sorted(row.events for row in self.rows if row.events)
         return min(events[-1], 2 * events[len(events) // 2]) if events else 1
 
@@ -245,6 +240,15 @@ class Calendar:
         return first, min(first + (self.last - self.first), self.newest)
 
     @property
+    def headline(self) -> str:
+        """The answer to the question whether the data is complete."""
+        if not self.wanted:
+            return "Nothing is wanted in this range"
+        if self.landed < self.wanted:
+            return f"{self.landed} of {self.wanted} days have landed"
+        return f"All {self.wanted} days have landed" if self.wanted > 1 else "The day has landed"
+
+    @property
     def ranges(self) -> list[tuple[str, date, date, bool]]:
         """Ranges of usual lengths that end where this one does, and whether this one is it."""
         length = (self.last - self.first).days + 1
@@ -297,7 +301,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """What an expression in a template gives, as it is shown."""
     return say.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -312,7 +316,7 @@ _ENV = Environment(
     lstrip_blocks=True,
 )
 _ENV.filters |= {
-    "number": say.number, "short": say.short, "size": say.size, "day": say.day_text, "month": say.month_text,
+    "number": say.number, "short": say.short, "size": say.size, "day": say.day_text, "month": say.month_text, "hours": say.hours_text,
     "moment": say.moment_text, "instant": lambda text: say.moment_text(from_iso(_text(text))),
 }  # fmt: skip
 _STYLE = (_TEMPLATES / "page.css").read_text("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from shared.errors import ExportError
@@ -20,7 +21,7 @@ _RUN_LATER = "It often passes by itself, and the run is tried again. If the day 
 _REPORT = "Run the day again. If it fails again, look at the run's log (under logs/ in the container) and report it."
 _ADVICE = {
     "AmplitudeUnavailable": f"{_RUN_LATER} If it lasts for hours, look at Amplitude's status page.",
-    "BrokenArchive": f"{_RUN_LATER} If it fails for days, set EXPORT_WINDOW_HOURS lower, so that less is lost at a cut.",
+    "BrokenArchive": f"{_RUN_LATER} If it fails for days, set EXPORT_WINDOW_HOURS lower.",
     "StorageUnavailable": f"{_RUN_LATER} If it lasts, look at the storage account: its health, firewall and network.",
     "DayLocked": "Another run is at work on this day: wait for its end.",
     "ConditionNotMet": "Another run wrote at the same moment. Run the day again.",
@@ -34,12 +35,12 @@ _ADVICE = {
     "BadCredentials": "Check AMP_API_KEY, AMP_SECRET_KEY and AMP_DATA_REGION: all three must be of one Amplitude "
     "project. Then run the day again.",
     "BadRequest": "Amplitude's own words say what it did not like. Mend that, then run the day again.",
-    "ExportTooLarge": "Check that the keys belong to the right project: an empty or wrong one is refused like this too. "
-    "A single hour that is really too large has to come from Amplitude's support.",
-    "UnexpectedAnswer": "Check AMP_EXPORT_URL, and whether a proxy answers in Amplitude's place. Then run the day again.",
+    "ExportTooLarge": "Check that the keys belong to the right project: an empty or wrong one is refused like this, "
+    "too. A single hour that is really too large has to come from Amplitude's support.",
+    "UnexpectedAnswer": "Check AMP_EXPORT_URL, and whether a proxy answers for Amplitude. Then run the day again.",
     "SuspiciousArchive": "Do not trust this answer: look at what the message names, and ask Amplitude's support.",
     "UnsupportedArchive": "Amplitude has changed the form of its archives: look for a newer version of this app.",
-    "FewerEvents": "The landed day is as it was. Amplitude may have forgotten events, or the keys may be those of "
+    "FewerEvents": "Amplitude may have forgotten events, or the keys may be those of "
     "another project. Replace the day only if you want what Amplitude has now.",
     "StorageDenied": "Check that the container exists, and that the app's identity has the role Storage Blob Data "
     "Contributor on it. Then run the day again.",
@@ -115,16 +116,28 @@ def span_text(first: date, last: date) -> str:
     return f"{first.day} to {end}" if same_month else f"{first.day} {_MONTHS[first.month - 1]} to {end}"
 
 
+def hours_text(hours: Sequence[int]) -> str:
+    """`hour 3`, `hours 3, 4, 9 to 12`."""
+    runs: list[list[int]] = []
+    for hour in hours:
+        if runs and hour == runs[-1][-1] + 1:
+            runs[-1].append(hour)
+        else:
+            runs.append([hour])
+    parts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]  # noqa: PLR2004
+    return f"{'hour' if len(hours) == 1 else 'hours'} {', '.join(parts)}"
+
+
 def month_text(day: date) -> str:
     """`November 2025`."""
     return f"{_MONTHS[day.month - 1]} {day.year}"
 
 
 def moment_text(moment: datetime | None) -> str:
-    """`5 November 2025, 03:31:40 UTC`; a dash for none."""
-    return f"{day_text(moment.date())}, {moment:%H:%M:%S} UTC" if moment else "–"
+    """`5 November 2025, 03:31:40 UTC`; `unknown` for none."""
+    return f"{day_text(moment.date())}, {moment:%H:%M:%S} UTC" if moment else "unknown"
 
 
 def visible(text: str) -> str:
-    """A text whose every character shows: controls, marks that turn the writing's direction and the like are spelled out."""
+    """A text whose every character shows: controls, marks that turn the writing and the like are spelled out."""
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

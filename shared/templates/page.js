@@ -61,7 +61,7 @@
       bar.setAttribute("aria-label", `Hours of ${day} done`);
       row.append(bar);
     }
-    if (hours !== null) bar.value = hours;
+    if (hours) bar.value = hours; // without a value it shows that something goes on
     if (kind) {
       bar?.remove();
       if (!row.querySelector("button")) {
@@ -110,12 +110,10 @@
   }
 
   function progress(day, state) {
-    const at = state.progress || {}, count = (value) => Number(value || 0).toLocaleString("en");
-    if (state.status === "queued") {
-      tell(day, state.error ? `waits for its next try after ${state.error.type}` : "queued");
-    } else {
-      tell(day, `running, ${count(at.hours_done)} of 24 hours, ${count(at.events)} events`, { hours: Number(at.hours_done) || 0 });
-    }
+    const at = state.progress || {}, hours = Number(at.hours_done) || 0, events = Number(at.events) || 0;
+    if (state.status === "queued") return tell(day, state.error ? `waits for its next try after ${state.error.type}` : "queued");
+    const done = hours ? `, ${hours} of 24 hours done` : "";
+    tell(day, `running${done}${events ? `, ${events.toLocaleString("en")} events so far` : ""}`, { hours });
   }
 
   function finish(day, state) {

@@ -1,0 +1,118 @@
+"""What has landed, for a terminal: a calendar with a column for each week, then a table of its days."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import batched
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from shared.coverage import Row
+from shared.page import Calendar, DayView
+from shared.page_text import hours_text, month_text, number, size, visible
+from shared.windows import DAY
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_LABEL, _CELL = 4, 2
+_SHADES = "░▒▓██"
+_GLYPHS = {"empty": "0", "running": ">", "queued": ":", "failed": "x", "missing": "?", "expired": "-"}
+_STYLES = {
+    "complete": "green", "empty": "green", "running": "blue", "queued": "blue",
+    "failed": "bold red", "missing": "bold yellow", "expired": "dim",
+}  # fmt: skip
+_LATER_FAILED = "!"
+
+
+def render(rows: Sequence[Row], first: date, last: date) -> RenderableType:
+    """The days from `first` to `last`. Nothing that a blob says can move the cursor or set a colour."""
+    return _Coverage(Calendar(rows, first, last, last))
+
+
+@dataclass(frozen=True, slots=True)
+class _Coverage:
+    calendar: Calendar
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.calendar.headline, "bold")
+        yield Text(
+            f"{number(sum(row.events for row in self.calendar.rows))} events, "
+            f"{size(sum(row.bytes for row in self.calendar.rows))} decompressed"
+        )
+        yield Text()
+        yield from self._graph(options.max_width)
+        yield _legend()
+        yield Text()
+        yield self._table()
+
+    def _graph(self, width: int) -> Iterator[Text]:
+        """The calendar, in as many bands of weeks as the width asks for."""
+        monday = self.calendar.first - self.calendar.first.weekday() * DAY
+        weeks = [monday + n * 7 * DAY for n in range((self.calendar.last - monday).days // 7 + 1)]
+        bands = math.ceil(len(weeks) / max((width - _LABEL) // _CELL, 1))
+        for band in batched(weeks, math.ceil(len(weeks) / bands)):
+            yield Text(" " * _LABEL + _month_names(band), "dim", no_wrap=True, overflow="crop")
+            for weekday, name in enumerate(WEEKDAYS):
+                yield Text.assemble((f"{name:{_LABEL}}", "dim"), *(self._cell(week + weekday * DAY) for week in band))
+            yield Text()
+
+    def _cell(self, day: date) -> tuple[str, str]:
+        view = self.calendar.days.get(day)
+        glyph, style = _glyph(view) if view else (" ", "")
+        return glyph.ljust(_CELL), style
+
+    def _table(self) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("", no_wrap=True)
+        table.add_column("date", no_wrap=True)
+        table.add_column("status", no_wrap=True)
+        for name in ("events", "size", "files"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("notes", overflow="fold")
+        for view in self.calendar.days.values():
+            row, glyph = view.row, Text(*_glyph(view))
+            figures = (number(row.events), size(row.bytes), number(row.files)) if row.landed else ("", "", "")
+            status = Text(visible(row.status), _STYLES[view.state])
+            table.add_row(glyph, str(row.date), status, *figures, Text(visible("; ".join(_notes(view)))))
+        return table
+
+
+def _glyph(view: DayView) -> tuple[str, str]:
+    if view.run == "failed":
+        return _LATER_FAILED, _STYLES["failed"]
+    glyph = _SHADES[view.level - 1] if view.state == "complete" else _GLYPHS[view.state]
+    return glyph, _STYLES[view.state]
+
+
+def _notes(view: DayView) -> Iterator[str]:
+    row = view.row
+    if row.events and row.empty_hours:
+        yield f"no events in {hours_text(row.empty_hours)}"
+    if view.run:
+        yield f"latest run {view.run}"
+    yield from row.warnings
+    if row.error:
+        yield f"{row.error.type}: {row.error.message}"
+
+
+def _month_names(weeks: Sequence[date]) -> str:
+    """The months' names over the weeks in which they begin, as far as they do not touch."""
+    line = ""
+    for column, week in enumerate(weeks):
+        begins = column == 0 or (week + 6 * DAY).day <= 7  # noqa: PLR2004 - the first of a month is in this week
+        at = column * _CELL
+        if begins and (not line or at > len(line)):
+            line = line.ljust(at) + month_text(week + 6 * DAY)[:3]
+    return line
+
+
+def _legend() -> Text:
+    parts: list[tuple[str, str]] = [(f"{_SHADES[:-1]} ", _STYLES["complete"]), ("complete, by events   ", "dim")]
+    for state, glyph in _GLYPHS.items():
+        parts += [(f"{glyph} ", _STYLES[state]), (f"{state}   ", "dim")]
+    parts += [(f"{_LATER_FAILED} ", _STYLES["failed"]), ("landed, latest run failed", "dim")]
+    return Text.assemble(*parts)
