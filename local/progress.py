@@ -47,7 +47,7 @@ class ExportProgress:
 
     def waiting(self) -> None:
         """Say that another run has the day."""
-        self._console.print(f"Another run has {self._day}; waiting for half a minute, in case it is dead.")
+        self._console.print(f"Another run has {self._day}; waiting for a minute, in case it is dead.")
 
     def update(self, progress: fetch.Progress) -> None:
         """Show the newest figures."""

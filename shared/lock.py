@@ -19,7 +19,8 @@ LEASE_SECONDS = 30
 RENEW_SECONDS = 8
 PROGRESS_SECONDS = 3
 """How often progress is written to the status blob."""
-MARGIN_SECONDS = 5
+WAIT_SECONDS = 65
+"""No finite lease lasts longer than a minute (Azure Storage): a lock that is held even then is alive."""
 _TRIES = 3
 
 
@@ -138,7 +139,7 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
     *,
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
-    wait_seconds: float = LEASE_SECONDS + MARGIN_SECONDS,
+    wait_seconds: float = WAIT_SECONDS,
     on_wait: Callable[[], None] = lambda: None,
 ) -> DayLock:
     """Take a day's lock; `fresh` is the status to begin with where the day has none.
