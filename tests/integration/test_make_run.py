@@ -1,0 +1,24 @@
+"""What `make run` does: everything starts, yesterday is exported over HTTP, and what landed is shown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.windows import newest_complete_day
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_run_ends_with_a_table_of_what_landed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local", "run"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    day = newest_complete_day(datetime.now(UTC))
+    assert f"What landed in amplitude-events, events/date={day}/" in done.stdout
+    assert "22 files" in done.stdout
+    assert "Hours without events: 3, 4" in done.stdout
+    assert f"manifests/date={day}.json says what the day holds" in done.stdout

@@ -1,0 +1,47 @@
+"""What the documents say of the code is true, as far as a test can tell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import shared.errors as tree
+from shared.errors import ExportError
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+
+
+def settings_read() -> set[str]:
+    return set(re.findall(r'"((?:AMP|EXPORT)_[A-Za-z_]+)"', (ROOT / "shared" / "settings.py").read_text()))
+
+
+def test_the_readme_names_every_setting_and_no_other() -> None:
+    rows = re.findall(r"^\| (`(?:AMP|EXPORT)_.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == settings_read()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def test_each_error_is_described() -> None:
+    """The docs have a row for each error that a user can meet, and the drawing of the tree has its name."""
+    leaves = [
+        name
+        for name, value in vars(tree).items()
+        if isinstance(value, type) and issubclass(value, ExportError) and not value.__subclasses__()
+    ]
+    drawn, described = (ROOT / "shared" / "errors.py").read_text(), (ROOT / "docs" / "faults.md").read_text()
+    assert [name for name in leaves if f"── {name} " not in drawn] == []
+    assert [name for name in leaves if f"`{name}`" not in described] == []
+
+
+def test_no_document_has_a_path_of_somebodys_machine() -> None:
+    for document in DOCUMENTS:
+        assert not re.search(r"/home/|/Users/|/root/", document.read_text()), document
