@@ -20,6 +20,8 @@ LOW_VOLUME = 0.5
 """A ratio to the median below this is worth a warning."""
 _METADATA_TEXT = 1500
 """Characters of a text kept as metadata; all metadata of a blob together may have 8 KiB."""
+_NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What reading a document of another shape raises."""
 
 
 def iso(moment: datetime) -> str:
@@ -131,6 +133,16 @@ class Manifest:
         """Hours without an event."""
         return empty_hours(self.files)
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """The sums, as the document has them."""
+        return {
+            "files": len(self.files),
+            "bytes": self.total_bytes,
+            "events": self.events,
+            "download_bytes": self.download_bytes,
+        }
+
     def to_json(self) -> bytes:
         """The document, as it lands."""
         document = {
@@ -148,12 +160,7 @@ class Manifest:
             "empty_hours": self.empty_hours,
             "ignored": list(self.ignored),
             "warnings": list(self.warnings),
-            "totals": {
-                "files": len(self.files),
-                "bytes": self.total_bytes,
-                "events": self.events,
-                "download_bytes": self.download_bytes,
-            },
+            "totals": self.totals,
             "volume": asdict(self.volume) if self.volume else None,
             "changes": asdict(self.changes),
         }
@@ -164,7 +171,7 @@ class Manifest:
         """The manifest in a document; `name` is the blob's, for the error.
 
         Raises:
-            InvalidManifest: the document is none of ours, or of a later version.
+            InvalidManifest: the document is none of ours, or of a later version, or its sums do not hold.
 
         """
         try:
@@ -174,7 +181,7 @@ class Manifest:
                 raise InvalidManifest(
                     f"{name} is of version {version}, this app knows {VERSION}: a newer app wrote it. Deploy that one."
                 )
-            return cls(
+            manifest = cls(
                 date=date.fromisoformat(document["date"]),
                 run_id=str(document["run_id"]),
                 try_id=str(document["try"]),
@@ -183,21 +190,26 @@ class Manifest:
                 started_at=datetime.fromisoformat(document["started_at"]),
                 finished_at=datetime.fromisoformat(document["finished_at"]),
                 requests=tuple(RequestMade(**request) for request in document["requests"]),
-                files=tuple(LandedFile(**file) for file in document["files"]),
-                ignored=tuple(document["ignored"]),
-                warnings=tuple(document["warnings"]),
+                files=tuple(_landed_file(fields) for fields in document["files"]),
+                ignored=tuple(map(str, document["ignored"])),
+                warnings=tuple(map(str, document["warnings"])),
                 volume=Volume(**document["volume"]) if document["volume"] else None,
                 changes=Changes(**document["changes"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if (manifest.totals, manifest.empty_hours) != (document["totals"], document["empty_hours"]):
+                raise ValueError("its sums do not hold")
+        except _NOT_OURS as error:
             raise InvalidManifest(
                 f"{name} cannot be read as a manifest ({type(error).__name__}): somebody else wrote or changed it. "
                 "Restore its last version; the app leaves the day as it is until then."
             ) from error
+        return manifest
 
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata: a year of days is read by listing."""
-        warnings = json.dumps(self.warnings)
+        warnings = json.dumps(self.warnings).replace("\x7f", "\\u007f")
+        if len(warnings) > _METADATA_TEXT:
+            warnings = json.dumps([f"{len(self.warnings)} warnings"])
         figures = {
             "status": self.status,
             "run_id": self.run_id,
@@ -207,11 +219,18 @@ class Manifest:
             "bytes": str(self.total_bytes),
             "empty_hours": ",".join(map(str, self.empty_hours)),
             "hour_events": ",".join(map(str, hour_events(self.files))),
-            "warnings": warnings if len(warnings) <= _METADATA_TEXT else json.dumps([f"{len(self.warnings)} warnings"]),
             "started_at": iso(self.started_at),
             "finished_at": iso(self.finished_at),
         }
-        return {key: value for key, value in figures.items() if value}
+        return _as_metadata(figures) | {"warnings": warnings}
+
+
+def _landed_file(fields: Mapping[str, Any]) -> LandedFile:
+    file = LandedFile(**fields)
+    texts = (file.name, file.source, file.sha256)
+    if not (0 <= file.hour < HOURS and all(isinstance(text, str) for text in texts)):
+        raise ValueError("no event file of a day")
+    return file
 
 
 def empty_hours(files: Iterable[LandedFile]) -> list[int]:
@@ -329,7 +348,7 @@ class RunStatus:
                 error=RunError(str(error["type"]), str(error["message"])) if error else None,
                 max_window_hours=min(max(int(document.get("max_window_hours") or HOURS), 1), HOURS),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        except _NOT_OURS as broken:
             raise InvalidManifest(
                 f"{name} cannot be read as a status ({type(broken).__name__}): somebody else wrote or changed it. "
                 "Delete it; the next run writes it anew."
@@ -346,9 +365,9 @@ class RunStatus:
             "updated_at": iso(self.updated_at) if self.updated_at else "",
             **{key: str(self.progress[key]) for key in ("events", "files", "bytes") if key in self.progress},
             "error_type": self.error.type if self.error else "",
-            "error_message": _header_text(self.error.message) if self.error else "",
+            "error_message": self.error.message if self.error else "",
         }
-        return {key: value for key, value in figures.items() if value}
+        return _as_metadata(figures)
 
 
 def error_from_metadata(metadata: Mapping[str, str]) -> RunError | None:
@@ -356,6 +375,12 @@ def error_from_metadata(metadata: Mapping[str, str]) -> RunError | None:
     if "error_type" not in metadata:
         return None
     return RunError(metadata["error_type"], unquote(metadata.get("error_message", "")))
+
+
+def _as_metadata(figures: Mapping[str, str]) -> dict[str, str]:
+    # An empty value is no value: not every storage takes one.
+    encoded = {name: _header_text(value) for name, value in figures.items()}
+    return {name: value for name, value in encoded.items() if value}
 
 
 def _header_text(text: str) -> str:

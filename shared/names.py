@@ -55,10 +55,10 @@ class Names:
         if not name.startswith(start):
             return None
         rest = name[len(start) :]
-        if kind in ("manifests", "status") and rest[10:] != ".json":
-            return None
+        day, behind = rest[:10], rest[10:]
+        ours = behind == ".json" if kind in ("manifests", "status") else behind.startswith("/")
         try:
-            return parse_day(rest[:10])
+            return parse_day(day) if ours else None
         except InvalidDate:
             return None
 

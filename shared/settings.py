@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,8 @@ DEFAULT_SCHEDULE = "0 30 3 * * *"
 DEFAULT_QUEUE = "amplitude-exports"
 MAX_DAYS = 36500
 
+_MONTHS = "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
+_WEEKDAYS = "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY"
 _KEY_VAULT = "@Microsoft.KeyVault("
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
@@ -199,12 +200,8 @@ class _Reader:
 
     def decimal(self, name: str, default: float, least: float, most: float) -> float:
         value = self.text(name, str(default))
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if least <= number <= most:
-            return number
+        if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", value) and least <= float(value) <= most:
+            return float(value)
         self._wrong(name, f"must be a number from {least:g} to {most:g}, not {value[:40]!r}")
         return default
 
@@ -222,8 +219,14 @@ class _Reader:
         value = self._environ.get(name, "")  # taken literally, spaces included
         if value.startswith(_KEY_VAULT):
             return self.text(name)
-        if len(value) > 512 or value.startswith("/") or "\\" in value or not value.isprintable():  # noqa: PLR2004
-            self._wrong(name, "must be at most 512 printable characters, without a backslash or a slash at the start")
+        # HTTP clients resolve "." and "..": such a name would be one of another folder, even of another container.
+        folders = value.split("/")[:-1]
+        if len(value) > 512 or not value.isprintable() or "\\" in value or not {"", ".", ".."}.isdisjoint(folders):  # noqa: PLR2004
+            self._wrong(
+                name,
+                "must be at most 512 printable characters, without a backslash, a slash at the start, or a folder "
+                "that is named by nothing or by dots",
+            )
         return value
 
     def endpoint(self, name: str, region: str) -> str:
@@ -236,7 +239,7 @@ class _Reader:
         except ValueError:
             self._wrong(name, "is no URL")
             return ENDPOINTS[region]
-        if parts.scheme not in ("http", "https") or not host:
+        if parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", value) or not host:
             self._wrong(name, "must be an http or https URL")
         elif user is not None or parts.query or parts.fragment:
             self._wrong(name, "must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
@@ -244,7 +247,7 @@ class _Reader:
             self._wrong(
                 name, "may use plain http only to a loopback address: the keys would go over the wire unprotected"
             )
-        elif region == "eu" and host.rstrip(".").lower() in ("amplitude.com", "www.amplitude.com"):
+        elif region == "eu" and _is_amplitude_us(host):
             self._wrong(name, "points to Amplitude's US servers while AMP_DATA_REGION is eu")
         return value
 
@@ -296,6 +299,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _is_amplitude_us(host: str) -> bool:
+    name = "." + host.rstrip(".")
+    return name.endswith(".amplitude.com") and not name.endswith(".eu.amplitude.com")
+
+
 def _is_container_name(name: str) -> bool:
     return 3 <= len(name) <= 63 and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None  # noqa: PLR2004
 
@@ -306,5 +314,27 @@ def _is_queue_name(name: str) -> bool:
 
 
 def _is_ncrontab(text: str) -> bool:
-    fields = text.split()
-    return len(fields) == 6 and all(re.fullmatch(r"[0-9A-Za-z*,/-]+", f) for f in fields)  # noqa: PLR2004
+    """Whether the host can read a schedule: second, minute, hour, day, month, day of the week."""
+    fields = text.upper().split()
+    limits = ((0, 59, ""), (0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, _MONTHS), (0, 6, _WEEKDAYS))
+    return len(fields) == len(limits) and all(
+        _is_ncrontab_part(part, least, most, names)
+        for field, (least, most, names) in zip(fields, limits, strict=True)
+        for part in field.split(",")
+    )
+
+
+def _is_ncrontab_part(part: str, least: int, most: int, names: str) -> bool:
+    """Whether it is `*`, one value or a range `a-b`, any of them with a step `/n`."""
+    span, slash, step = part.partition("/")
+    if slash and not re.fullmatch(r"0*[1-9][0-9]?", step):
+        return False
+    values = [_ncrontab_number(value, least, names) for value in span.split("-")]
+    return span == "*" or (len(values) <= 2 and least <= values[0] <= values[-1] <= most)  # noqa: PLR2004
+
+
+def _ncrontab_number(text: str, least: int, names: str) -> int:
+    for number, name in enumerate(names.split(), least):
+        if text in (name, name[:3]):
+            return number
+    return int(text) if re.fullmatch(r"[0-9]{1,2}", text) else -1
