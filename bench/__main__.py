@@ -1,0 +1,61 @@
+"""`make bench`, `python -m local bench`: measures, prints tables, and keeps them with pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import plan, report
+from bench.cold_start import import_ratio
+from bench.measure import GB, Bench, Contender, Figures, open_bench, run_rounds
+from bench.report import Results
+from bench.servers import ROOT
+
+SECTIONS = ("side", "growth", "parts", "scale")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what is asked for. Returns the exit code: a goal that is missed is a figure, not a failure."""
+    options = _parser().parse_args(arguments)
+    side = plan.contenders(round(options.size * GB)) if "side" in options.only else []
+    grown = plan.growth(largest=options.long) if "growth" in options.only else []
+    parts = plan.parts() if "parts" in options.only else []
+    results = Results(report.machine(), options.rounds, missing=report.missing_tools())
+    with open_bench(ROOT / ".run" / "bench" / "days", [c.volume for c in (*side, *grown, *parts)]) as bench:
+        results.side = _measure(bench, side, options.rounds)
+        results.growth = _measure(bench, grown, options.rounds)
+        results.parts = _measure(bench, parts, options.rounds)
+    if side:
+        results.goals = plan.goals(results.side, results.growth, import_ratio(options.rounds))
+    print(results.to_markdown())
+    report.keep(results, options.output)
+    report.progress(f"Kept in {options.output}.")
+    return 0
+
+
+def _measure(bench: Bench, contenders: Sequence[Contender], rounds: int) -> dict[str, Figures]:
+    return run_rounds(bench, contenders, rounds, _say)
+
+
+def _say(contender: Contender, run: Figures) -> None:
+    report.progress(
+        f"{contender.name:32} {run.mb_per_second:8,.0f} MB/s {run.cpu_per_gb:7.2f} CPU s/GB {run.peak_mib:8,.0f} MiB"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local bench", description=__doc__)
+    parser.add_argument("--size", type=float, default=1.4, metavar="GB", help="of the day, decompressed (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="medians are of so many runs (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="a part of the whole")
+    parser.add_argument("--long", action="store_true", help="a day of 10 GB as well")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / ".run" / "bench", metavar="FOLDER", help="where results are kept"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""`python -m bench.archives CERTIFICATE FOLDER`: the Export API of days whose archives lie in a folder.
+
+Leaner than the simulator, which can do much that no measurement needs: an answer is the file of the day asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.wire import Connection, serve
+
+_PIECE_BYTES = 1024 * 1024
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    certificate, folder = map(Path, sys.argv[1:])
+    serve(certificate, lambda connection: _talk(connection, folder))
+
+
+def _talk(connection: Connection, folder: Path) -> None:
+    piece = memoryview(bytearray(_PIECE_BYTES))
+    for head in connection.heads():
+        path = folder / f"{head.query['start'].partition('T')[0]}.zip"
+        with path.open("rb", buffering=0) as file:
+            connection.answer(200, {"Content-Type": "application/zip"}, length=path.stat().st_size)
+            while count := file.readinto(piece):
+                connection.send(piece[:count])
+
+
+if __name__ == "__main__":
+    main()

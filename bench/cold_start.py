@@ -1,0 +1,27 @@
+"""What the app adds to the import of its SDKs: a cold start waits for both."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+
+from bench.servers import ROOT
+
+_SDKS = "import azure.functions, azure.storage.blob, azure.core.pipeline.transport, isal.igzip_lib, requests"
+_APP = "import function_app"
+_TIMED = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
+
+
+def import_ratio(rounds: int) -> float:
+    """How many times as long as that of its SDKs the import of `function_app` takes: the median of pairs."""
+    for statement in (_SDKS, _APP):
+        _seconds(statement)  # the first one compiles, and fills the page cache
+    return statistics.median(_seconds(_APP) / _seconds(_SDKS) for _ in range(rounds))
+
+
+def _seconds(statement: str) -> float:
+    done = subprocess.run(  # noqa: S603 - this very interpreter, and a statement made above
+        [sys.executable, "-c", _TIMED.format(statement)], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    return float(done.stdout)

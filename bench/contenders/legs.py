@@ -1,0 +1,78 @@
+"""Each leg of an export alone, by the project's own parts: no export can be quicker than the slowest of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import requests
+
+from shared.amplitude import Amplitude
+from shared.archive import Archive
+from shared.landing import open_landing
+from shared.settings import load_settings
+from shared.upload import BLOCK_BYTES, Uploader
+from shared.windows import whole_day
+
+_PIECE_BYTES = 256 * 1024
+
+
+def download(day: date) -> int:
+    """The archive over the network, to nowhere. Returns what it would decompress to, as all legs do."""
+    with requests.Session() as session:
+        source = Amplitude(session, load_settings(os.environ))
+        with source.fetch(whole_day(day)) as answer:
+            if answer is None:
+                raise AssertionError("the day has events")
+            for _ in answer.chunks:
+                pass
+    return _decompressed()
+
+
+def inflate(day: date) -> int:
+    """The archive from a file in the page cache, unpacked and verified, to nowhere."""
+    return sum(len(content) for content in _contents(day))
+
+
+def checksum(_: date) -> int:
+    """The SHA-256 of as many bytes."""
+    digest, block = hashlib.sha256(), os.urandom(BLOCK_BYTES)
+    for size in _blocks():
+        digest.update(memoryview(block)[:size])
+    return _decompressed()
+
+
+def upload(day: date) -> int:
+    """As many bytes from memory, in the project's blocks, by the project's threads."""
+    block = os.urandom(BLOCK_BYTES)
+    with open_landing(load_settings(os.environ)) as landing, Uploader(landing.stage) as uploader:
+        for number, size in enumerate(_blocks()):
+            uploader.stage(f"{day}.json", f"{number:05d}", block[:size] if size < BLOCK_BYTES else block)
+        uploader.settle()
+    return _decompressed()
+
+
+def _contents(day: date) -> Iterator[bytes]:
+    for member in Archive(_chunks(), whole_day(day), compressed=False):
+        for _, content in member:
+            yield content
+
+
+def _chunks() -> Iterator[bytes]:
+    with Path(os.environ["BENCH_ARCHIVE"]).open("rb", buffering=0) as file:
+        while chunk := file.read(_PIECE_BYTES):
+            yield chunk
+
+
+def _decompressed() -> int:
+    return int(os.environ["BENCH_BYTES"])
+
+
+def _blocks() -> Iterator[int]:
+    whole, rest = divmod(_decompressed(), BLOCK_BYTES)
+    yield from [BLOCK_BYTES] * whole
+    if rest:
+        yield rest

@@ -1,0 +1,129 @@
+"""Runs contenders, each in a process of its own and in several rounds, and keeps the medians."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from bench.days import Volume, make_days
+from bench.servers import ROOT, Certificates, Server, make_certificates, running, settings
+
+GB, MB, MIB = 10**9, 10**6, 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """What is measured: a function of `bench.contenders`, on a day of some volume, with app settings of its own."""
+
+    name: str
+    function: str
+    volume: Volume
+    environ: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One run. Processor time is that of the contender's own process; `server_seconds` that of both servers."""
+
+    bytes: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    server_seconds: float
+
+    @property
+    def mb_per_second(self) -> float:
+        """Decompressed megabytes a second."""
+        return self.bytes / MB / self.seconds
+
+    @property
+    def cpu_per_gb(self) -> float:
+        """Processor seconds for a decompressed gigabyte."""
+        return self.cpu_seconds / self.bytes * GB
+
+    @property
+    def peak_mib(self) -> float:
+        """Peak memory in MiB."""
+        return self.peak_bytes / MIB
+
+
+@dataclass(slots=True)
+class Bench:
+    """The two servers, and the days that the one of them has."""
+
+    archives: Server
+    sink: Server
+    certificates: Certificates
+    days: Mapping[Volume, date]
+    folder: Path
+    _containers: Iterator[int]
+
+    def run(self, contender: Contender) -> Figures:
+        """One run, into a container of its own."""
+        day = self.days[contender.volume]
+        environ = {
+            **os.environ,
+            **settings(self.archives, self.sink, self.certificates, f"bench-{next(self._containers)}"),
+            "BENCH_ARCHIVE": str(self.folder / f"{day:%Y%m%d}.zip"),
+            "BENCH_BYTES": str(contender.volume.size),
+            **dict(contender.environ),
+        }
+        before = self._server_seconds()
+        done = subprocess.run(  # noqa: S603 - this very interpreter, and our own module
+            [sys.executable, "-m", "bench.contend", *contender.function.split("."), day.isoformat()],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return Figures(**json.loads(done.stdout), server_seconds=self._server_seconds() - before)
+
+    def _server_seconds(self) -> float:
+        return self.archives.cpu_seconds + self.sink.cpu_seconds
+
+
+@contextmanager
+def open_bench(folder: Path, volumes: Sequence[Volume]) -> Iterator[Bench]:
+    """Make the days, and serve them until the end of the context."""
+    days = make_days(folder, list(volumes))
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        certificates = make_certificates(Path(name))
+        with (
+            running("bench.archives", [str(certificates.server), str(folder.resolve())]) as archives,
+            running("bench.sink", [str(certificates.server)]) as sink,
+        ):
+            yield Bench(archives, sink, certificates, days, folder.resolve(), itertools.count())
+
+
+def run_rounds(
+    bench: Bench, contenders: Sequence[Contender], rounds: int, on_run: Callable[[Contender, Figures], None]
+) -> dict[str, Figures]:
+    """All contenders in turn, round by round: what else the machine does meets each of them alike. Medians by name."""
+    runs: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            figures = bench.run(contender)
+            runs[contender.name].append(figures)
+            on_run(contender, figures)
+    return {name: median(figures) for name, figures in runs.items()}
+
+
+def median(runs: Sequence[Figures]) -> Figures:
+    """The median of each figure by itself."""
+    return Figures(
+        bytes=runs[0].bytes,
+        seconds=statistics.median(run.seconds for run in runs),
+        cpu_seconds=statistics.median(run.cpu_seconds for run in runs),
+        peak_bytes=int(statistics.median(run.peak_bytes for run in runs)),
+        server_seconds=statistics.median(run.server_seconds for run in runs),
+    )

@@ -1,0 +1,131 @@
+"""The figures as Markdown tables, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from bench.contenders import tools
+from bench.measure import GB, MIB, Figures
+from bench.plan import PROJECT, Goal
+
+
+@dataclass(slots=True)
+class Results:
+    """All that a run has measured; a part that was not asked for stays empty."""
+
+    machine: str
+    rounds: int
+    side: Mapping[str, Figures] = field(default_factory=dict)
+    growth: Mapping[str, Figures] = field(default_factory=dict)
+    parts: Mapping[str, Figures] = field(default_factory=dict)
+    scale: Mapping[int, float] = field(default_factory=dict)
+    """Seconds for the backfill by number of hosts."""
+    goals: Sequence[Goal] = ()
+    missing: Sequence[str] = ()
+
+    def to_json(self) -> str:
+        """All of it, for other programs."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    def to_markdown(self) -> str:
+        """The tables."""
+        text = [f"{self.machine}. Medians of {self.rounds} runs."]
+        if self.missing:
+            text.append(f"Not on this machine, and so not measured: {', '.join(self.missing)}.")
+        if self.goals:
+            text.append(_goals(self.goals))
+        for title, figures in (
+            ("Side by side", self.side),
+            ("A day grows", self.growth),
+            ("1 GB in more files", self.parts),
+        ):
+            if figures:
+                text.append(_figures(title, figures))
+        if self.scale:
+            text.append(_scale(self.scale))
+        return "\n\n".join(text) + "\n"
+
+
+def machine() -> str:
+    """What this ran on."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        match = re.search(r"model name\s*: (.+)", cpuinfo.read_text())
+        name = match[1] if match else name
+    memory = psutil.virtual_memory().total / 1024**3
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}: {name}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} "
+        f"{platform.release().partition('-')[0]}, Python {platform.python_version()}"
+    )
+
+
+def missing_tools() -> list[str]:
+    """The C tools that would be tried and are not there."""
+    return [name for name in ("bsdtar", "igzip") if not tools.found({name: []})]
+
+
+def keep(results: Results, folder: Path) -> None:
+    """Write both forms into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(results.to_json())
+    (folder / "results.md").write_text(results.to_markdown())
+
+
+def _figures(title: str, figures: Mapping[str, Figures]) -> str:
+    project = figures.get(PROJECT, next(iter(figures.values())))
+    rows = (
+        (
+            name,
+            f"{run.mb_per_second:,.0f}",
+            f"{run.mb_per_second / project.mb_per_second:.2f}",
+            f"{run.cpu_per_gb:.2f}",
+            f"{run.server_seconds / run.bytes * GB:.2f}",
+            f"{run.peak_bytes / MIB:,.0f}",
+        )
+        for name, run in figures.items()
+    )
+    return _table((title, "MB/s", "relative", "CPU s/GB", "servers' CPU s/GB", "peak MiB"), rows)
+
+
+def _goals(goals: Iterable[Goal]) -> str:
+    rows = (
+        (
+            goal.name,
+            f"{goal.value:.2f} {goal.unit}",
+            f"{'≥' if goal.at_least else '≤'} {goal.must:g}",
+            f"{goal.aim:g}",
+            goal.verdict,
+        )
+        for goal in goals
+    )
+    return _table(("Goal", "measured", "goal", "aim", ""), rows)
+
+
+def _scale(scale: Mapping[int, float]) -> str:
+    alone = scale[min(scale)]
+    rows = (
+        (str(hosts), f"{seconds:.1f}", f"{alone / seconds:.2f}", f"{alone / seconds / hosts:.0%}")
+        for hosts, seconds in scale.items()
+    )
+    return _table(("Hosts", "seconds for 60 days", "speed-up", "of linear"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [" | ".join(head), " | ".join(["---", *["--:"] * (len(head) - 1)]), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def progress(text: str) -> None:
+    """Tell what is going on; the tables alone go to stdout."""
+    print(text, file=sys.stderr, flush=True)

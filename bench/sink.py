@@ -1,0 +1,157 @@
+"""`python -m bench.sink CERTIFICATE [SECONDS]`: as much of Blob Storage's REST API as an export and its rivals need.
+
+Blocks are taken and forgotten; only their sizes are kept, and small blobs as a whole. The second argument is how long
+it waits before each answer. `GET /requests` says how many requests came.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from bench.wire import Connection, Head, serve
+
+_SMALL_BYTES = 4 * 1024 * 1024
+_CREATED, _OK, _PARTIAL, _ACCEPTED, _NOT_FOUND, _CONFLICT, _NOT_MET = 201, 200, 206, 202, 404, 409, 412
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob: `data` only where it is small."""
+
+    size: int
+    data: bytes
+    etag: str
+    headers: dict[str, str]
+
+
+@dataclass(slots=True)
+class Sink:
+    """All blobs of all containers, by path."""
+
+    wait_seconds: float = 0
+    _blobs: dict[str, Stored] = field(default_factory=dict)
+    _blocks: dict[str, dict[str, int]] = field(default_factory=dict)
+    _etags: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _requests: itertools.count[int] = field(default_factory=itertools.count)
+
+    def talk(self, connection: Connection) -> None:
+        """Answer one client's requests."""
+        for head in connection.heads():
+            if head.path == "/requests":
+                connection.answer(_OK, {}, json.dumps(next(self._requests)).encode())
+                continue
+            next(self._requests)
+            self._operation(head)(connection, head)
+
+    def _operation(self, head: Head) -> Callable[[Connection, Head], None]:
+        operations = {
+            ("PUT", "block"): self._put_block,
+            ("PUT", "blocklist"): self._put_block_list,
+            ("PUT", "lease"): self._lease,
+            ("PUT", "container"): self._put_container,
+            ("PUT", ""): self._put,
+            ("GET", "list"): self._list,
+            ("GET", ""): self._get,
+            ("HEAD", ""): self._get,
+            ("DELETE", ""): self._delete,
+        }
+        return operations[head.method, head.query.get("comp", head.query.get("restype", ""))]
+
+    def _put_container(self, connection: Connection, _: Head) -> None:
+        self._answer(connection, _CREATED)
+
+    def _answer(
+        self, connection: Connection, status: int, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> None:
+        if self.wait_seconds:
+            time.sleep(self.wait_seconds)
+        connection.answer(status, headers or {}, body)
+
+    def _refuse(self, connection: Connection, status: int, code: str) -> None:
+        self._answer(connection, status, {"x-ms-error-code": code})
+
+    def _put_block(self, connection: Connection, head: Head) -> None:
+        connection.discard(head.length)
+        self._blocks.setdefault(head.path, {})[head.query["blockid"]] = head.length
+        self._answer(connection, _CREATED)
+
+    def _put_block_list(self, connection: Connection, head: Head) -> None:
+        ids = re.findall(rb"<Latest>([^<]*)</Latest>", connection.body(head.length))
+        blocks = self._blocks.pop(head.path, {})
+        self._write(connection, head, sum(blocks[block_id.decode()] for block_id in ids), b"")
+
+    def _put(self, connection: Connection, head: Head) -> None:
+        data = b""
+        if head.length <= _SMALL_BYTES:
+            data = connection.body(head.length)
+        else:
+            connection.discard(head.length)
+        self._write(connection, head, head.length, data)
+
+    def _write(self, connection: Connection, head: Head, size: int, data: bytes) -> None:
+        there = self._blobs.get(head.path)
+        if head.headers.get("if-none-match") == "*" and there:
+            return self._refuse(connection, _CONFLICT, "BlobAlreadyExists")
+        expected = head.headers.get("if-match")
+        if expected and (there is None or there.etag != expected):
+            return self._refuse(connection, _NOT_MET, "ConditionNotMet")
+        kept = {name: value for name, value in head.headers.items() if name.startswith("x-ms-meta-")}
+        kept |= {"ETag": f'"{next(self._etags)}"', "Last-Modified": formatdate(usegmt=True)}
+        self._blobs[head.path] = Stored(size, data, kept["ETag"], kept)
+        return self._answer(connection, _CREATED, {name: kept[name] for name in ("ETag", "Last-Modified")})
+
+    def _lease(self, connection: Connection, head: Head) -> None:
+        there = self._blobs.get(head.path)
+        if there is None:
+            return self._refuse(connection, _NOT_FOUND, "BlobNotFound")
+        acquired = head.headers["x-ms-lease-action"] == "acquire"
+        lease_id = str(uuid.uuid4()) if acquired else head.headers["x-ms-lease-id"]
+        return self._answer(connection, _CREATED if acquired else _OK, {**there.headers, "x-ms-lease-id": lease_id})
+
+    def _get(self, connection: Connection, head: Head) -> None:
+        there = self._blobs.get(head.path)
+        if there is None:
+            return self._refuse(connection, _NOT_FOUND, "BlobNotFound")
+        headers = {**there.headers, "x-ms-blob-type": "BlockBlob", "x-ms-lease-state": "available"}
+        if head.method == "HEAD":
+            return connection.answer(_OK, headers, length=there.size)
+        headers["Content-Range"] = f"bytes 0-{there.size - 1}/{there.size}"
+        return self._answer(connection, _PARTIAL, headers, there.data)
+
+    def _delete(self, connection: Connection, head: Head) -> None:
+        if self._blobs.pop(head.path, None) is None:
+            return self._refuse(connection, _NOT_FOUND, "BlobNotFound")
+        return self._answer(connection, _ACCEPTED)
+
+    def _list(self, connection: Connection, head: Head) -> None:
+        start = f"{head.path}/{head.query.get('prefix', '')}"
+        found = {path: blob for path, blob in sorted(self._blobs.items()) if path.startswith(start)}
+        items = "".join(
+            f"<Blob><Name>{escape(path.removeprefix(head.path + '/'))}</Name><Properties>"
+            f"<Last-Modified>{blob.headers['Last-Modified']}</Last-Modified><Etag>{escape(blob.etag)}</Etag>"
+            f"<Content-Length>{blob.size}</Content-Length><BlobType>BlockBlob</BlobType>"
+            "<LeaseState>available</LeaseState></Properties></Blob>"
+            for path, blob in found.items()
+        )
+        body = f'<?xml version="1.0"?><EnumerationResults><Blobs>{items}</Blobs><NextMarker/></EnumerationResults>'
+        self._answer(connection, _OK, {"Content-Type": "application/xml"}, body.encode())
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    certificate, *wait = sys.argv[1:]
+    serve(Path(certificate), Sink(float(wait[0]) if wait else 0).talk)
+
+
+if __name__ == "__main__":
+    main()
