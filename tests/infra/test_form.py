@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from shared.errors import PermanentError, TransientError
 from tests.infra.facts import fact
-from tests.infra.templates import INFRA, ROOT, Templates
+from tests.infra.templates import INFRA, ROOT, Templates, templates
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*")
@@ -130,3 +131,13 @@ def test_the_dev_container_brings_what_the_two_commands_need() -> None:
         r"azure-functions-core-tools@([\d.]+)", (ROOT / ".github/workflows/ci.yml").read_text()
     )
     assert f"python:{(ROOT / '.python-version').read_text().strip()}-" in dockerfile
+
+
+def test_the_guide_names_each_choice_and_the_runbook_each_error() -> None:
+    guide, runbook = ((ROOT / "docs" / name).read_text() for name in ("deploy.md", "operations.md"))
+    read = re.findall(r"readEnvironmentVariable\('(\w+)'", templates().texts["main.bicepparam"])
+    assert [each for each in read if not each.startswith("AZURE_") and f"`{each}`" not in guide] == []
+    leaves = {error.__name__ for group in (TransientError, PermanentError) for error in group.__subclasses__()}
+    assert set(re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", runbook, re.MULTILINE)) == leaves
+    for error in TransientError.__subclasses__():
+        assert f"| `{error.__name__}` | yes |" in runbook

@@ -33,8 +33,10 @@ def test_four_alerts_each_with_its_query_and_runbook(t: Templates) -> None:
         assert f"loadTextContent('../queries/{name}.kql')" in rule["query"].text
         assert "docs/operations.md" in rule["description"]
         assert f"`{name}`" in runbook, f"no runbook for {name}"
-        seen = LONGEST.get(rule["timeRange"] or rule["window"], 0)
-        assert seen >= LONGEST[rule["window"]] >= LONGEST[rule["frequency"]], f"{name} has a gap between evaluations"
+        seen, window, frequency = (
+            LONGEST.get(each, 0) for each in (rule["timeRange"] or rule["window"], rule["window"], rule["frequency"])
+        )
+        assert seen >= window >= frequency > 0, f"{name} has a gap between evaluations"
 
 
 @fact(

@@ -110,27 +110,32 @@ def test_each_event_that_a_query_names_is_one_that_the_app_writes() -> None:
         assert named or name == "poison-queue"
 
 
-def evening_of(day: date) -> datetime:
+def noon_after(day: date) -> datetime:
+    """The moment from which a day is due."""
     return datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(days=1)
+
+
+def missing(lines: Iterable[LogLine], moment: datetime) -> list[str]:
+    """The days that the alert would report at a moment."""
+    return [row["day"] for row in answer(at(moment, "day-missing"), lines)]
 
 
 @pytest.mark.parametrize("day", [USUAL, SCANTY])
 def test_a_landed_day_is_not_missing(app_log_lines: list[LogLine], day: date) -> None:
-    due = evening_of(day)
-    assert answer(at(due, "day-missing"), app_log_lines) == []
-    assert answer(at(due + timedelta(hours=23, minutes=59), "day-missing"), app_log_lines) == []
+    due = noon_after(day)
+    assert missing(app_log_lines, due) == missing(app_log_lines, due + timedelta(hours=23, minutes=59)) == []
 
 
 def test_a_day_without_an_export_that_ended_well_is_missing(app_log_lines: list[LogLine]) -> None:
-    due = evening_of(REFUSED)
-    assert answer(at(due, "day-missing"), app_log_lines) == [{"day": str(REFUSED)}]
-    assert answer(at(due - timedelta(seconds=1), "day-missing"), app_log_lines) == [], "before the hour, the day before"
-    assert answer(at(evening_of(USUAL), "day-missing"), without(app_log_lines, "run_complete")) == [{"day": str(USUAL)}]
+    due = noon_after(REFUSED)
+    assert missing(app_log_lines, due) == [str(REFUSED)]
+    assert missing(app_log_lines, due - timedelta(seconds=1)) == [], "before the hour it is the day before that is due"
+    assert missing(without(app_log_lines, "run_complete"), noon_after(USUAL)) == [str(USUAL)]
 
 
 def test_silence_is_a_missing_day() -> None:
     """A function that has stopped writes nothing at all, and that is what must be heard."""
-    assert answer(at(evening_of(USUAL), "day-missing")) == [{"day": str(USUAL)}]
+    assert missing([], noon_after(USUAL)) == [str(USUAL)]
 
 
 def test_each_run_given_up_is_told_with_its_cause(app_log_lines: list[LogLine]) -> None:
