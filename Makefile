@@ -13,7 +13,7 @@ run: setup ## emulator, simulator and Functions host; exports yesterday and show
 	@$(PY) -m local run $(if $(STAY),--stay)
 
 test: setup ## all tests, those on real emulators included
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --dist loadfile
 
 test-3.12: ## the unit tests on Python 3.12
 	@local/setup.sh 3.12
