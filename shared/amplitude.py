@@ -5,6 +5,7 @@ Request and answers: Amplitude's documentation of the Export API (`GET /api/2/ex
 
 from __future__ import annotations
 
+import base64
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ class Amplitude:
             answer.received += len(chunk)
             yield chunk
         expected = response.headers.get("Content-Length", "")
-        if expected.isdigit() and int(expected) != answer.received:
+        if re.fullmatch("[0-9]+", expected) and int(expected) != answer.received:
             raise BrokenArchive(f"{window}: the answer has {answer.received} bytes, {expected} were announced.")
 
     @contextmanager
@@ -130,7 +131,7 @@ class Amplitude:
                 f"{window}: Amplitude could not be reached, or closed the connection without an answer "
                 f"({_reason(error)})."
             ) from error
-        except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of negative length
             raise BrokenArchive(f"{window}: the answer broke off ({_reason(error)}).") from error
 
     def _refusal(self, response: requests.Response, window: Window) -> ExportError:
@@ -160,6 +161,11 @@ class Amplitude:
             f"{said} The Export API does not document this. Is AMP_EXPORT_URL the export endpoint itself?"
         )
 
+    @property
+    def _auth_value(self) -> str:
+        """The credentials as the request's header holds them (RFC 7617): a proxy's page may show it."""
+        return base64.b64encode(f"{self._settings.api_key}:{self._settings.secret_key}".encode()).decode()
+
     def _words(self, response: requests.Response, window: Window) -> str:
         """Amplitude's own words: short, on one line, without tags and without the keys."""
         try:
@@ -170,7 +176,7 @@ class Amplitude:
         except urllib3.exceptions.DecodeError:
             return ""
         text = re.sub(r"<[^>]*>", " ", body.decode("utf-8", "replace"))
-        for secret in self._settings.secrets:
+        for secret in (*self._settings.secrets, self._auth_value):
             text = text.replace(secret, "***")
         text = "".join(c if c.isprintable() else " " for c in text)
         return " ".join(text.split())[:_WORDS]
