@@ -1,0 +1,342 @@
+"""Answers of the Export API as values or errors, over real sockets; and no foreign exception gets through."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import io
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import date
+
+import pytest
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from local.simulator import Fault, Gate, Simulator, redirect, too_many_requests
+from shared.amplitude import Amplitude
+from shared.errors import (
+    AmplitudeUnavailable,
+    BadCredentials,
+    BadRequest,
+    BrokenArchive,
+    ExportError,
+    ExportTooLarge,
+    TransientError,
+    UnexpectedAnswer,
+)
+from shared.settings import Settings, load_settings
+from shared.windows import Window, whole_day
+
+DAY = date(2025, 11, 4)
+KEYS = ("made+up/key", "made+up/secret")
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(keys=KEYS, events_per_hour=5) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def settings(simulator: Simulator) -> Settings:
+    return load_settings(
+        {
+            "AMP_API_KEY": KEYS[0],
+            "AMP_SECRET_KEY": KEYS[1],
+            "AMP_EXPORT_URL": simulator.url,
+            "EXPORT_STORAGE": "UseDevelopmentStorage=true",
+            "EXPORT_READ_TIMEOUT_SECONDS": "0.3",
+        }
+    )
+
+
+@pytest.fixture
+def amplitude(settings: Settings) -> Iterator[Amplitude]:
+    with requests.Session() as session:
+        yield Amplitude(session, settings)
+
+
+def body(amplitude: Amplitude, window: Window | None = None) -> bytes | None:
+    """The whole archive of a window; None for 404."""
+    with amplitude.fetch(window or whole_day(DAY)) as answer:
+        return None if answer is None else b"".join(answer.chunks)
+
+
+def error(amplitude: Amplitude) -> ExportError:
+    """The error that asking for the day ends with."""
+    with pytest.raises(ExportError) as caught:
+        body(amplitude)
+    return caught.value
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_an_archive_comes_byte_by_byte_as_it_was_sent(amplitude: Amplitude, simulator: Simulator, framing: str) -> None:
+    simulator.fail(Fault(framing=framing))  # type: ignore[arg-type]
+    sent = b"".join(simulator.archive(DAY))
+    with amplitude.fetch(whole_day(DAY)) as answer:
+        assert answer is not None
+        assert b"".join(answer.chunks) == sent
+        assert (answer.status, answer.received) == (200, len(sent))
+
+
+def test_both_hours_of_a_window_are_asked_for_inclusively(amplitude: Amplitude, simulator: Simulator) -> None:
+    body(amplitude, whole_day(DAY))
+    body(amplitude, Window(DAY, 5, 6))
+    assert [(asked.start, asked.end) for asked in simulator.requests] == [
+        ("20251104T00", "20251104T23"),
+        ("20251104T05", "20251104T05"),
+    ]
+    assert {asked.credentials for asked in simulator.requests} == {"right"}
+
+
+def test_chunks_are_read_as_they_are_asked_for(amplitude: Amplitude, simulator: Simulator) -> None:
+    """The first bytes are there while the last are still to be sent."""
+    gate = Gate()
+    simulator.fail(Fault(pause=gate, pause_at=1000, framing="chunked"))
+    with amplitude.fetch(whole_day(DAY)) as answer:
+        assert answer is not None
+        assert len(next(answer.chunks)) == 1000
+        gate.open()
+        assert next(answer.chunks)
+
+
+def test_a_content_encoding_is_not_undone(amplitude: Amplitude, simulator: Simulator) -> None:
+    """What lands is what was sent, whatever a header claims of it."""
+    simulator.fail(Fault(headers={"Content-Encoding": "gzip"}))
+    assert body(amplitude) == b"".join(simulator.archive(DAY))
+
+
+def test_no_events_are_a_value(amplitude: Amplitude, simulator: Simulator) -> None:
+    simulator.forget(DAY)
+    assert body(amplitude) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault(status=401), BadCredentials),
+        (Fault(status=403, body=b'{"error":"Invalid API Key"}'), BadCredentials),
+        (Fault(status=400), BadRequest),
+        (Fault(status=400, body=b""), BadRequest),
+        (Fault(status=400, body=b"The file is too large"), ExportTooLarge),
+        (Fault(status=500, body=b"too large"), AmplitudeUnavailable),
+        (too_many_requests(), AmplitudeUnavailable),
+        *((Fault(status=status), AmplitudeUnavailable) for status in (500, 501, 502, 503, 504, 520, 599)),
+        *((Fault(status=status), UnexpectedAnswer) for status in (201, 202, 204, 206, 402, 405, 408, 410, 418, 451)),
+        *((redirect("/elsewhere", status), UnexpectedAnswer) for status in (301, 302, 303, 304, 307, 308)),
+        (Fault(cut=-1), AmplitudeUnavailable),
+        (Fault(cut=-1, reset=True), AmplitudeUnavailable),
+        (Fault(pause=30), AmplitudeUnavailable),
+        (Fault(pause=30, pause_at=0), AmplitudeUnavailable),
+        (Fault(pause=30, pause_at=500), AmplitudeUnavailable),
+        (Fault(cut=0), BrokenArchive),
+        (Fault(cut=500), BrokenArchive),
+        (Fault(cut=500, reset=True), BrokenArchive),
+        (Fault(cut=500, framing="chunked"), BrokenArchive),
+        (Fault(cut=500, framing="chunked", reset=True), BrokenArchive),
+        (Fault(cut=500, framing="close", reset=True), BrokenArchive),
+    ],
+    ids=str,
+)
+def test_each_answer_has_its_error(
+    amplitude: Amplitude, simulator: Simulator, fault: Fault, kind: type[ExportError]
+) -> None:
+    simulator.fail(fault)
+    assert type(error(amplitude)) is kind
+    assert len(simulator.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "slow", "throttled", "retry_after"),
+    [
+        (Fault(status=504), True, False, None),
+        (Fault(pause=30), True, False, None),
+        (Fault(pause=30, pause_at=500), True, False, None),
+        (Fault(status=503, headers={"Retry-After": "7"}), False, False, 7),
+        (too_many_requests(), False, True, None),
+        (too_many_requests(90), False, True, 90),
+        (too_many_requests("soon"), False, True, None),
+        (too_many_requests("Fri, 31 Dec 1999 23:59:59 GMT"), False, True, 0),
+        (Fault(cut=-1), False, False, None),
+    ],
+    ids=str,
+)
+def test_what_a_retry_has_to_know(  # noqa: PLR0913 - each is a column of the table
+    amplitude: Amplitude, simulator: Simulator, fault: Fault, retry_after: float | None, *, slow: bool, throttled: bool
+) -> None:
+    simulator.fail(fault)
+    found = error(amplitude)
+    assert isinstance(found, AmplitudeUnavailable)
+    assert (found.slow, found.throttled, found.retry_after) == (slow, throttled, retry_after)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["too large", "Too Large.", "TOO LARGE", "exceeds the limit", "Exceeded", "over 4GB", "4 GB", "4gb", "4\N{NBSP}GB"],
+)
+def test_too_large_in_each_spelling(amplitude: Amplitude, simulator: Simulator, words: str) -> None:
+    simulator.fail(Fault(status=400, body=f'{{"error":"The export is {words}"}}'.encode()))
+    found = error(amplitude)
+    assert type(found) is ExportTooLarge
+    assert "empty project" in str(found)
+
+
+def test_amplitudes_words_are_kept_short_on_one_line_and_without_tags(
+    amplitude: Amplitude, simulator: Simulator
+) -> None:
+    simulator.fail(Fault(status=400, body=b"<h1>Nope\r\n\x00\x1b[31m</h1>" + b"<p>xyz</p>" * 5000))
+    said = str(error(amplitude))
+    assert 'answered 400: "Nope [31m xyz xyz' in said
+    assert len(said) < 400
+    assert said.isprintable()
+
+
+def test_words_that_cannot_be_read_are_left_out(amplitude: Amplitude, simulator: Simulator) -> None:
+    encoded = Fault(status=400, body=b"no gzip at all", headers={"Content-Encoding": "gzip"})
+    simulator.fail(encoded, Fault(status=400, pause=30, pause_at=0), Fault(status=400, cut=0))
+    for _ in range(3):
+        assert str(error(amplitude)).endswith("Amplitude answered 400.")
+
+
+@pytest.mark.parametrize("status", [400, 403, 418, 503])
+def test_words_that_repeat_a_key_are_masked(amplitude: Amplitude, simulator: Simulator, status: int) -> None:
+    """A proxy's page can show the request, header and all."""
+    header = base64.b64encode(":".join(KEYS).encode()).decode()
+    simulator.fail(Fault(status=status, body=f"key {KEYS[0]}, secret {KEYS[1]}, sent Basic {header}.".encode()))
+    assert "key ***, secret ***, sent Basic ***." in str(error(amplitude))
+
+
+def test_a_refused_connection_is_unavailable(amplitude: Amplitude, simulator: Simulator) -> None:
+    simulator.stop()
+    found = error(amplitude)
+    assert type(found) is AmplitudeUnavailable
+    assert "ConnectionRefusedError" in str(found)
+
+
+NO_HTTP = [
+    (b"", AmplitudeUnavailable),
+    (b"SSH-2.0-OpenSSH_9.9\r\n", AmplitudeUnavailable),
+    (b"\x00" * 100, AmplitudeUnavailable),
+    (b"HTTP/1.1 abc What\r\n\r\n", AmplitudeUnavailable),
+    (b"HTTP/1.1 999999999999 What\r\n\r\n", AmplitudeUnavailable),
+    (b"HTTP/1.1 200 OK\r\n" + b"X-Many: headers\r\n" * 200 + b"\r\n", AmplitudeUnavailable),
+    (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n", AmplitudeUnavailable),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nPK", BrokenArchive),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nPK", BrokenArchive),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPK", BrokenArchive),
+]
+"""What is no HTTP, or none to rely on."""
+
+
+@pytest.mark.parametrize(("sent", "kind"), NO_HTTP, ids=lambda value: repr(value)[:60])
+def test_what_is_no_http_is_an_error_too(
+    amplitude_at: Callable[[bytes], Amplitude], sent: bytes, kind: type[ExportError]
+) -> None:
+    assert type(error(amplitude_at(sent))) is kind
+
+
+@pytest.mark.parametrize("length", [b"\xb2", b"-5", b"many", b""])
+def test_a_length_that_is_no_number_announces_nothing(
+    amplitude_at: Callable[[bytes], Amplitude], length: bytes
+) -> None:
+    """The archive's own end has to show then that it is whole."""
+    assert body(amplitude_at(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nPK\x05\x06")) == b"PK\x05\x06"
+
+
+@pytest.fixture
+def amplitude_at(settings: Settings) -> Iterator[Callable[[bytes], Amplitude]]:
+    """Asks a server that answers with these very bytes, and closes the connection."""
+    with ExitStack() as stack:
+
+        def ask(sent: bytes) -> Amplitude:
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            thread = threading.Thread(target=_answer, args=(server, sent))
+            thread.start()
+            stack.callback(thread.join)
+            session = stack.enter_context(requests.Session())
+            return Amplitude(session, replace(settings, export_url=f"http://127.0.0.1:{server.getsockname()[1]}/"))
+
+        yield ask
+
+
+def _answer(server: socket.socket, sent: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(sent)
+
+
+def _classes(module: object, base: type[BaseException]) -> list[type[BaseException]]:
+    return [kind for _, kind in inspect.getmembers(module, inspect.isclass) if issubclass(kind, base)]
+
+
+def _one_of(kind: type[BaseException]) -> BaseException:
+    """An exception made without its constructor, which may want all kinds of things; but for what its text needs."""
+    one = kind.__new__(kind)
+    one.__dict__.update(partial=0, expected=1, length=b"", response=io.BytesIO(), verify_message="self-signed")
+    return one
+
+
+FOREIGN: dict[str, BaseException] = {
+    f"{kind.__module__}.{kind.__name__}": _one_of(kind)
+    for kind in [
+        *_classes(requests.exceptions, requests.RequestException),
+        *_classes(urllib3.exceptions, urllib3.exceptions.HTTPError),
+        *_classes(ssl, OSError),
+        *_classes(socket, OSError),
+    ]
+}
+"""One of each class that a request may end with."""
+
+
+class _Failing(HTTPAdapter):
+    """Raises instead of sending, or once the body is read."""
+
+    def __init__(self, failure: BaseException, *, in_body: bool) -> None:
+        super().__init__()
+        self._failure = failure
+        self._in_body = in_body
+
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
+        if not self._in_body:
+            raise self._failure
+        raw = urllib3.HTTPResponse(_FailingBody(self._failure), status=200, preload_content=False)
+        return self.build_response(request, raw)
+
+
+class _FailingBody(io.RawIOBase):
+    def __init__(self, failure: BaseException) -> None:
+        self._failure = failure
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, _: int = -1) -> bytes:
+        raise self._failure
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_each_foreign_exception_becomes_one_that_is_tried_again(
+    settings: Settings, name: str, *, in_body: bool
+) -> None:
+    """What requests, urllib3 and the socket may raise never gets through, and never ends a day for good."""
+    with requests.Session() as session:
+        session.mount("http://", _Failing(FOREIGN[name], in_body=in_body))
+        found = error(Amplitude(session, settings))
+    assert isinstance(found, TransientError)
+    assert found.__cause__ is not None
+
+
+def test_what_is_no_error_of_the_connection_passes_through(settings: Settings) -> None:
+    """A fault of the app itself must not look like one of Amplitude's."""
+    with requests.Session() as session:
+        session.mount("http://", _Failing(ZeroDivisionError(), in_body=True))
+        with pytest.raises(ZeroDivisionError):
+            body(Amplitude(session, settings))
