@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench.wire import Connection, serve
+from bench.wire import Connection, Steps, serve
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -19,14 +19,15 @@ def main() -> None:
     serve(certificate, lambda connection: _talk(connection, folder))
 
 
-def _talk(connection: Connection, folder: Path) -> None:
+def _talk(connection: Connection, folder: Path) -> Steps:
     piece = memoryview(bytearray(_PIECE_BYTES))
-    for head in connection.heads():
+    while True:
+        head = yield from connection.head()
         path = folder / f"{head.query['start'].partition('T')[0]}.zip"
         with path.open("rb", buffering=0) as file:
-            connection.answer(200, {"Content-Type": "application/zip"}, length=path.stat().st_size)
+            yield from connection.answer(200, {"Content-Type": "application/zip"}, length=path.stat().st_size)
             while count := file.readinto(piece):
-                connection.send(piece[:count])
+                yield from connection.send(piece[:count])
 
 
 if __name__ == "__main__":

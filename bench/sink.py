@@ -7,10 +7,8 @@ it waits before each answer. `GET /requests` says how many requests came.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from bench.wire import Connection, Head, serve
+from bench.wire import Connection, Head, Steps, serve
 
 _SMALL_BYTES = 4 * 1024 * 1024
 _CREATED, _OK, _PARTIAL, _ACCEPTED, _NOT_FOUND, _CONFLICT, _NOT_MET = 201, 200, 206, 202, 404, 409, 412
@@ -42,18 +40,19 @@ class Sink:
     _blobs: dict[str, Stored] = field(default_factory=dict)
     _blocks: dict[str, dict[str, int]] = field(default_factory=dict)
     _etags: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-    _requests: itertools.count[int] = field(default_factory=itertools.count)
+    _requests: int = 0
 
-    def talk(self, connection: Connection) -> None:
+    def talk(self, connection: Connection) -> Steps:
         """Answer one client's requests."""
-        for head in connection.heads():
+        while True:
+            head = yield from connection.head()
             if head.path == "/requests":
-                connection.answer(_OK, {}, json.dumps(next(self._requests)).encode())
-                continue
-            next(self._requests)
-            self._operation(head)(connection, head)
+                yield from connection.answer(_OK, {}, str(self._requests).encode())
+            else:
+                self._requests += 1
+                yield from self._operation(head)(connection, head)
 
-    def _operation(self, head: Head) -> Callable[[Connection, Head], None]:
+    def _operation(self, head: Head) -> Callable[[Connection, Head], Steps]:
         operations = {
             ("PUT", "block"): self._put_block,
             ("PUT", "blocklist"): self._put_block_list,
@@ -67,73 +66,77 @@ class Sink:
         }
         return operations[head.method, head.query.get("comp", head.query.get("restype", ""))]
 
-    def _put_container(self, connection: Connection, _: Head) -> None:
-        self._answer(connection, _CREATED)
+    def _put_container(self, connection: Connection, _: Head) -> Steps:
+        yield from self._answer(connection, _CREATED)
 
     def _answer(
         self, connection: Connection, status: int, headers: dict[str, str] | None = None, body: bytes = b""
-    ) -> None:
+    ) -> Steps:
         if self.wait_seconds:
-            time.sleep(self.wait_seconds)
-        connection.answer(status, headers or {}, body)
+            yield self.wait_seconds
+        yield from connection.answer(status, headers or {}, body)
 
-    def _refuse(self, connection: Connection, status: int, code: str) -> None:
-        self._answer(connection, status, {"x-ms-error-code": code})
+    def _refuse(self, connection: Connection, status: int, code: str) -> Steps:
+        yield from self._answer(connection, status, {"x-ms-error-code": code})
 
-    def _put_block(self, connection: Connection, head: Head) -> None:
-        connection.discard(head.length)
+    def _put_block(self, connection: Connection, head: Head) -> Steps:
+        yield from connection.discard(head.length)
         self._blocks.setdefault(head.path, {})[head.query["blockid"]] = head.length
-        self._answer(connection, _CREATED)
+        yield from self._answer(connection, _CREATED)
 
-    def _put_block_list(self, connection: Connection, head: Head) -> None:
-        ids = re.findall(rb"<Latest>([^<]*)</Latest>", connection.body(head.length))
+    def _put_block_list(self, connection: Connection, head: Head) -> Steps:
+        ids = re.findall(rb"<Latest>([^<]*)</Latest>", (yield from connection.body(head.length)))
         blocks = self._blocks.pop(head.path, {})
-        self._write(connection, head, sum(blocks[block_id.decode()] for block_id in ids), b"")
+        yield from self._write(connection, head, sum(blocks[block_id.decode()] for block_id in ids), b"")
 
-    def _put(self, connection: Connection, head: Head) -> None:
+    def _put(self, connection: Connection, head: Head) -> Steps:
         data = b""
         if head.length <= _SMALL_BYTES:
-            data = connection.body(head.length)
+            data = yield from connection.body(head.length)
         else:
-            connection.discard(head.length)
-        self._write(connection, head, head.length, data)
+            yield from connection.discard(head.length)
+        yield from self._write(connection, head, head.length, data)
 
-    def _write(self, connection: Connection, head: Head, size: int, data: bytes) -> None:
+    def _write(self, connection: Connection, head: Head, size: int, data: bytes) -> Steps:
         there = self._blobs.get(head.path)
         if head.headers.get("if-none-match") == "*" and there:
-            return self._refuse(connection, _CONFLICT, "BlobAlreadyExists")
+            return (yield from self._refuse(connection, _CONFLICT, "BlobAlreadyExists"))
         expected = head.headers.get("if-match")
         if expected and (there is None or there.etag != expected):
-            return self._refuse(connection, _NOT_MET, "ConditionNotMet")
+            return (yield from self._refuse(connection, _NOT_MET, "ConditionNotMet"))
         kept = {name: value for name, value in head.headers.items() if name.startswith("x-ms-meta-")}
         kept |= {"ETag": f'"{next(self._etags)}"', "Last-Modified": formatdate(usegmt=True)}
         self._blobs[head.path] = Stored(size, data, kept["ETag"], kept)
-        return self._answer(connection, _CREATED, {name: kept[name] for name in ("ETag", "Last-Modified")})
+        return (yield from self._answer(connection, _CREATED, {name: kept[name] for name in ("ETag", "Last-Modified")}))
 
-    def _lease(self, connection: Connection, head: Head) -> None:
+    def _lease(self, connection: Connection, head: Head) -> Steps:
         there = self._blobs.get(head.path)
         if there is None:
-            return self._refuse(connection, _NOT_FOUND, "BlobNotFound")
+            return (yield from self._refuse(connection, _NOT_FOUND, "BlobNotFound"))
         acquired = head.headers["x-ms-lease-action"] == "acquire"
         lease_id = str(uuid.uuid4()) if acquired else head.headers["x-ms-lease-id"]
-        return self._answer(connection, _CREATED if acquired else _OK, {**there.headers, "x-ms-lease-id": lease_id})
+        return (
+            yield from self._answer(
+                connection, _CREATED if acquired else _OK, {**there.headers, "x-ms-lease-id": lease_id}
+            )
+        )
 
-    def _get(self, connection: Connection, head: Head) -> None:
+    def _get(self, connection: Connection, head: Head) -> Steps:
         there = self._blobs.get(head.path)
         if there is None:
-            return self._refuse(connection, _NOT_FOUND, "BlobNotFound")
+            return (yield from self._refuse(connection, _NOT_FOUND, "BlobNotFound"))
         headers = {**there.headers, "x-ms-blob-type": "BlockBlob", "x-ms-lease-state": "available"}
         if head.method == "HEAD":
-            return connection.answer(_OK, headers, length=there.size)
+            return (yield from connection.answer(_OK, headers, length=there.size))
         headers["Content-Range"] = f"bytes 0-{there.size - 1}/{there.size}"
-        return self._answer(connection, _PARTIAL, headers, there.data)
+        return (yield from self._answer(connection, _PARTIAL, headers, there.data))
 
-    def _delete(self, connection: Connection, head: Head) -> None:
+    def _delete(self, connection: Connection, head: Head) -> Steps:
         if self._blobs.pop(head.path, None) is None:
-            return self._refuse(connection, _NOT_FOUND, "BlobNotFound")
-        return self._answer(connection, _ACCEPTED)
+            return (yield from self._refuse(connection, _NOT_FOUND, "BlobNotFound"))
+        return (yield from self._answer(connection, _ACCEPTED))
 
-    def _list(self, connection: Connection, head: Head) -> None:
+    def _list(self, connection: Connection, head: Head) -> Steps:
         start = f"{head.path}/{head.query.get('prefix', '')}"
         found = {path: blob for path, blob in sorted(self._blobs.items()) if path.startswith(start)}
         items = "".join(
@@ -144,7 +147,7 @@ class Sink:
             for path, blob in found.items()
         )
         body = f'<?xml version="1.0"?><EnumerationResults><Blobs>{items}</Blobs><NextMarker/></EnumerationResults>'
-        self._answer(connection, _OK, {"Content-Type": "application/xml"}, body.encode())
+        yield from self._answer(connection, _OK, {"Content-Type": "application/xml"}, body.encode())
 
 
 def main() -> None:
