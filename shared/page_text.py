@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from shared.errors import ExportError
 from shared.manifest import RunError
@@ -83,22 +83,23 @@ def number(value: int) -> str:
 
 def short(value: int) -> str:
     """At most four characters or so: `768k`, `1.2M`."""
-    scaled = float(value)
-    for unit in ("", "k", "M", "G"):
-        if scaled < _THOUSAND - 0.5:
-            return f"{scaled:.0f}{unit}" if not unit or scaled >= 9.95 else f"{scaled:.1f}{unit}"  # noqa: PLR2004
-        scaled /= _THOUSAND
-    return f"{scaled:.0f}T"
+    scaled, unit = _scaled(value, ("", "k", "M", "G", "T"))
+    return f"{scaled:.1f}{unit}" if unit and scaled < 9.95 else f"{scaled:.0f}{unit}"  # noqa: PLR2004 - rounds to 9.9
 
 
 def size(value: int) -> str:
-    """`1.36 GB`, three figures, powers of ten."""
-    scaled = float(value)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if scaled < _THOUSAND - 0.5:
-            return f"{scaled:.0f} {unit}" if unit == "bytes" else f"{scaled:.3g} {unit}"
-        scaled /= _THOUSAND
-    return f"{scaled:,.3g} TB"
+    """`1.36 GB`: three figures, powers of ten."""
+    scaled, unit = _scaled(value, ("bytes", "kB", "MB", "GB", "TB", "PB"))
+    decimals = 0 if unit == "bytes" or scaled >= 99.95 else 1 if scaled >= 9.995 else 2  # noqa: PLR2004 - three figures
+    return f"{scaled:,.{decimals}f} {unit}"
+
+
+def _scaled(value: int, units: Sequence[str]) -> tuple[float, str]:
+    """A value in the unit in which it is no longer than three figures, rounded."""
+    scaled, power = float(value), 0
+    while scaled >= _THOUSAND - 0.5 and power + 1 < len(units):
+        scaled, power = scaled / _THOUSAND, power + 1
+    return scaled, units[power]
 
 
 def day_text(day: date, *, weekday: bool = False) -> str:
@@ -135,7 +136,10 @@ def month_text(day: date) -> str:
 
 def moment_text(moment: datetime | None) -> str:
     """`5 November 2025, 03:31:40 UTC`; `unknown` for none."""
-    return f"{day_text(moment.date())}, {moment:%H:%M:%S} UTC" if moment else "unknown"
+    if moment is None:
+        return "unknown"
+    utc = moment.astimezone(UTC)
+    return f"{day_text(utc.date())}, {utc:%H:%M:%S} UTC"
 
 
 def visible(text: str) -> str:

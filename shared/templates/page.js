@@ -184,5 +184,7 @@
   });
 
   prepare();
-  for (const button of document.querySelectorAll("button[data-do=follow]")) watch(button);
+  // A run that is alone is followed at once; of a whole backfill, the ones that are asked for.
+  const alive = document.querySelectorAll("button[data-do=follow]");
+  if (alive.length === 1) watch(alive[0]);
 })();

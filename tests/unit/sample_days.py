@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, date, datetime, timedelta
+import json
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from shared.coverage import Row
-from shared.manifest import RunError
+from shared.manifest import Changes, LandedFile, Manifest, RequestMade, RunError, Volume
 
 FIRST, LAST = date(2025, 11, 1), date(2025, 11, 30)
 NOW = datetime(2025, 12, 1, 9, tzinfo=UTC)
@@ -61,7 +62,7 @@ def month() -> list[Row]:
         date(2025, 11, 13): landed(date(2025, 11, 13), hour_events=[0] * 24, status="empty"),
         date(2025, 11, 14): landed(date(2025, 11, 14), run_status="running"),
         date(2025, 11, 15): landed(
-            date(2025, 11, 15), run_status="failed", error=fewer(date(2025, 11, 15), 396513, 198256)
+            date(2025, 11, 15), run_status="failed", error=fewer(date(2025, 11, 15), 373311, 198256)
         ),
         date(2025, 11, 21): landed(date(2025, 11, 21), hour_events=quiet),
         date(2025, 11, 24): Row(
@@ -81,42 +82,40 @@ def month() -> list[Row]:
 
 
 def manifest(day: date, **changes: Any) -> dict[str, Any]:
-    """The manifest of a day that has landed, as it is answered."""
-    hours = by_hour(day)
-    files = [
-        {
-            "name": f"events/date={day}/hour={hour:02d}/187520_{day}_{hour:02d}_0.5f3c9a1e.json",
-            "source": f"187520/187520_{day}_{hour}#0.json.gz",
-            "hour": hour,
-            "part": 0,
-            "bytes": events * 1767,
-            "events": events,
-            "sha256": hashlib.sha256(f"{day} {hour}".encode()).hexdigest(),
-        }
-        for hour, events in enumerate(hours)
+    """The manifest of a day that has landed, without events in two hours, as it is answered."""
+    files = tuple(
+        LandedFile(
+            name=f"events/date={day}/hour={hour:02d}/187520_{day}_{hour:02d}_0.5f3c9a1e.json",
+            source=f"187520/187520_{day}_{hour}#0.json.gz",
+            hour=hour,
+            part=0,
+            bytes=events * 1767,
+            events=events,
+            sha256=hashlib.sha256(f"{day} {hour}".encode()).hexdigest(),
+        )
+        for hour, events in enumerate(by_hour(day))
         if hour not in (3, 4)
-    ]
-    window = {"status": 200, "attempts": 1, "bytes": 69_160_059, "seconds": 48.5}
-    document = {
-        "version": 1,
-        "date": day.isoformat(),
-        "status": "complete",
-        "run_id": "98ccbc852fda4280811c477601e3bc82",
-        "try": "5f3c9a1e",
-        "trigger": "timer",
-        "region": "eu",
-        "started_at": f"{day + DAY}T03:30:02Z",
-        "finished_at": f"{day + DAY}T03:31:40Z",
-        "requests": [
-            {"start": f"{day}T00", "end": f"{day}T11", **window},
-            {"start": f"{day}T12", "end": f"{day}T23", **window, "attempts": 2},
-        ],
-        "files": files,
-        "ignored": [],
-        "warnings": [],
-        "volume": {"median_events": 655120, "ratio": 0.97},
-        "changes": {"added": 1, "changed": 2, "removed": 0, "unchanged": 19},
-    }
+    )
+    started = datetime.combine(day + DAY, time(3, 30, 2), UTC)
+    whole = Manifest(
+        date=day,
+        run_id="98ccbc852fda4280811c477601e3bc82",
+        try_id="5f3c9a1e",
+        trigger="timer",
+        region="eu",
+        started_at=started,
+        finished_at=started + timedelta(seconds=98),
+        requests=(
+            RequestMade(f"{day}T00", f"{day}T11", 200, 1, 30_160_059, 45.5),
+            RequestMade(f"{day}T12", f"{day}T23", 200, 2, 39_160_059, 48.5),
+        ),
+        files=files,
+        ignored=(),
+        warnings=(),
+        volume=Volume(385120, 0.94),
+        changes=Changes(added=1, changed=2, removed=0, unchanged=19),
+    )
+    document: dict[str, Any] = json.loads(whole.to_json())
     return document | changes
 
 

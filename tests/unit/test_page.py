@@ -1,0 +1,412 @@
+"""The pages as HTML: what they say, what they are told apart by, and that no text of a blob becomes more than text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.coverage import Row
+from shared.errors import FewerEvents
+from shared.export import refuse_fewer
+from shared.manifest import LandedFile, RunError
+from shared.page import HEADERS, STATES, Calendar, coverage_page, day_page
+from shared.page_text import advice, error_types, hours_text, replace_question, short, size, span_text, visible
+from tests.unit.sample_days import (
+    DAY,
+    FIRST,
+    HOSTILE,
+    LAST,
+    NOW,
+    answer,
+    fewer,
+    hostile_answer,
+    hostile_rows,
+    landed,
+    manifest,
+    month,
+)
+
+MONTH = coverage_page(month(), FIRST, LAST, NOW)[0]
+SATURDAY = date(2025, 11, 15)
+
+
+class Parsed(HTMLParser):
+    """A page taken apart: its elements with their attributes, and its text outside of style and script."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: dict[str, str] = {}
+        self.text = ""
+        self._inside = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, _: str) -> None:
+        """Be outside of it."""
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        if self._inside in ("style", "script"):
+            self.raw[self._inside] = self.raw.get(self._inside, "") + data
+        else:
+            self.text += f"{data} "
+
+    def find(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
+        """The attributes of all such elements."""
+        return [a for name, a in self.elements if name == tag and attributes.items() <= a.items()]
+
+
+def section(html: str, day: date) -> str:
+    """The part of the coverage page that a day opens to."""
+    return html.partition(f'<section class="card open" id="d-{day}"')[2].partition("</section>")[0]
+
+
+def test_the_headline_answers_whether_the_data_is_complete() -> None:
+    def headline(*rows: Row) -> str:
+        return Calendar(rows, FIRST, LAST, LAST).headline
+
+    whole, missing = landed(FIRST), Row(FIRST + DAY, "missing")
+    expired = Row(FIRST, "expired")
+    assert headline(whole, landed(FIRST + DAY)) == "All 2 days have landed"
+    assert headline(whole, missing) == "1 of 2 days have landed"
+    assert headline(expired, missing) == "0 of 1 days have landed"
+    assert headline(expired, landed(FIRST + DAY)) == "The day has landed"
+    assert headline(expired) == headline() == "Nothing is wanted in this range"
+
+
+def test_each_state_has_a_glyph_of_its_own_and_is_named_for_a_screen_reader() -> None:
+    days = {a["href"]: a for a in Parsed(MONTH).find("a") if str(a.get("class", "")).startswith("day ")}
+    seen = {}
+    for row in month():
+        link = days[f"#d-{row.date}"]
+        assert f": {row.status}" in str(link["aria-label"])
+        assert f"{row.date.day} November 2025" in str(link["aria-label"])
+        cell = MONTH.partition(f'href="#d-{row.date}" aria-label="{link["aria-label"]}">')[2].partition("</a>")[0]
+        glyphs = re.findall(r"#g-(\w+)", cell.rpartition("</span>")[2])
+        seen[row.status] = glyphs or [re.sub("<[^>]+>", "", cell.rpartition("<b>")[2])]
+    assert set(seen) == set(STATES)
+    assert {state: seen[state] for state in seen if state != "complete"} == {
+        state: [state] for state in seen if state != "complete"
+    }
+    assert re.fullmatch(r"\d+k", seen["complete"][0])  # the number of events stands there instead
+
+
+def test_a_landed_day_whose_latest_run_failed_shows_both() -> None:
+    label = next(a["aria-label"] for a in Parsed(MONTH).find("a", href=f"#d-{SATURDAY}") if "aria-label" in a)
+    assert label == "Saturday, 15 November 2025: complete, 373,311 events; latest run failed"
+    opened = Parsed(section(MONTH, SATURDAY)).text
+    assert "complete" in opened
+    assert "latest run failed" in opened
+    assert "the export holds 198256" in opened
+    assert "What to do:" in opened
+
+
+def test_a_day_opens_to_its_24_hours() -> None:
+    opened = section(MONTH, date(2025, 11, 21))
+    hours = re.findall(r"<i class=b(\d+)></i>([^<]+)<b>(\d\d)</b>", opened)
+    assert [hour for _, _, hour in hours] == [f"{hour:02d}" for hour in range(24)]
+    assert {hour for height, events, hour in hours if height == events == "0"} == {"03", "04"}
+    assert max(int(height) for height, _, _ in hours) == 20
+    assert "no events in hours 3, 4." in Parsed(opened).text
+
+
+def test_a_day_of_which_nothing_is_known_says_why() -> None:
+    html = coverage_page([landed(LAST)], FIRST, LAST + 5 * DAY, NOW)[0]
+    assert Parsed(html).text.count("before the start date") == 29
+    assert Parsed(html).text.count("not complete yet") == 5
+
+
+def test_days_that_need_attention_are_named_once_with_their_reason() -> None:
+    needs = Calendar(month(), FIRST, LAST, LAST).needs
+    assert [(need.text, need.days[0].needs, len(need.days)) for need in needs] == [
+        ("24 November", "BadCredentials", 1),
+        ("18 to 20 November", "missing", 3),
+        ("15 November", "FewerEvents", 1),
+        ("10 November", "with warnings", 1),
+    ]
+    well = coverage_page([landed(FIRST)], FIRST, FIRST, NOW)[0]
+    assert "no day is missing, none has failed" in Parsed(well).text
+
+
+def test_totals_are_those_of_the_rows() -> None:
+    text = Parsed(coverage_page([landed(FIRST), landed(FIRST + DAY)], FIRST, LAST, NOW)[0]).text
+    rows = [landed(FIRST), landed(FIRST + DAY)]
+    assert f"{sum(row.events for row in rows):,}" in text
+    assert size(sum(row.bytes for row in rows)) in text
+
+
+def test_shades_grow_with_the_events_and_one_odd_day_does_not_pale_the_rest() -> None:
+    rows = [Row(FIRST + n * DAY, "complete", events=events) for n, events in enumerate([1, 50, 100, 100, 10_000])]
+    assert [view.level for view in Calendar(rows, FIRST, LAST, LAST).days.values()] == [1, 2, 3, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "earlier", "later"),
+    [
+        (FIRST, LAST, ("2025-10-02", "2025-10-31"), None),
+        (date(2025, 10, 1), date(2025, 10, 31), ("2025-08-31", "2025-09-30"), ("2025-11-01", "2025-11-30")),
+        (date(2025, 11, 20), date(2025, 11, 20), ("2025-11-19", "2025-11-19"), ("2025-11-21", "2025-11-21")),
+        (date(2024, 2, 29), date(2024, 2, 29), ("2024-02-28", "2024-02-28"), ("2024-03-01", "2024-03-01")),
+        (date.min, date(1, 1, 2), None, ("0001-01-03", "0001-01-04")),
+        (date(1, 1, 3), date(1, 1, 9), ("0001-01-01", "0001-01-02"), ("0001-01-10", "0001-01-16")),
+    ],
+)
+def test_links_lead_to_the_ranges_before_and_after(
+    first: date, last: date, earlier: tuple[str, str] | None, later: tuple[str, str] | None
+) -> None:
+    page = Parsed(coverage_page([], first, last, NOW)[0])
+    for rel, wanted in (("prev", earlier), ("next", later)):
+        links = [a["href"] for a in page.find("a", rel=rel)]
+        assert links == ([f"?from={wanted[0]}&to={wanted[1]}"] if wanted else [])
+    assert [a["value"] for a in page.find("input")] == [str(first), str(last)]
+
+
+def test_months_are_whole_weeks_from_monday_and_hold_each_day_of_the_range_once() -> None:
+    months = Calendar([], date(2024, 2, 27), date(2024, 4, 2), LAST).months
+    assert [first for first, _ in months] == [date(2024, 2, 27), date(2024, 3, 1), date(2024, 4, 1)]
+    days = [day for _, weeks in months for week in weeks for day in week if day]
+    assert days == [date(2024, 2, 27) + n * DAY for n in range(36)]
+    assert all(len(week) == 7 for _, weeks in months for week in weeks)
+    assert all(day is None or day.weekday() == at for _, ws in months for week in ws for at, day in enumerate(week))
+
+
+def test_a_day_page_shows_all_that_its_manifest_says() -> None:
+    document = answer(SATURDAY)
+    text = " ".join(Parsed(day_page(document, NOW)[0]).text.split())
+    for file in document["manifest"]["files"]:
+        assert file["name"] in text
+        assert file["sha256"] in text
+        assert f"{file['events']:,}" in text
+    for expected in (
+        "No events in hours 3, 4.",
+        "The median of the landed days before is 385,120 events; this day has 94 % of that.",
+        "Files added 1 changed 2 removed 0 unchanged 19",
+        "98.0 s, 69.3 MB downloaded",
+        "2025-11-15T12 to 2025-11-15T23 200 2 39.2 MB 48.5",
+        "16 November 2025, 03:31:40 UTC",
+    ):
+        assert expected in text
+
+
+def test_a_day_page_of_a_failed_run_says_what_to_do_and_leaves_the_landed_day_in_sight() -> None:
+    error = {"type": "BrokenArchive", "message": "The archive ends in the middle of 187520_2025-11-15_7#0.json.gz."}
+    document = answer(SATURDAY, status="failed", run_id="b" * 32, error=error)
+    page = Parsed(day_page(document, NOW)[0])
+    assert "in the middle of 187520_2025-11-15_7#0" in page.text
+    assert advice(RunError(error["type"], "")) in page.text
+    assert "The landed day is not touched by a run that fails." in page.text
+    assert "Latest run: failed" in page.text
+    assert "complete" in page.text
+    assert [b["data-do"] for b in page.find("button") if "data-do" in b] == ["run"]
+
+
+def test_a_day_page_without_a_manifest_claims_no_figures() -> None:
+    page = Parsed(day_page(answer(SATURDAY, status="running", manifest=None), NOW)[0])
+    assert "running" in page.text
+    assert not page.find("dl", **{"class": "figures"})
+    assert [b["data-do"] for b in page.find("button") if "data-do" in b] == ["follow"]
+    gone = Parsed(day_page(answer(SATURDAY, manifest=None), NOW)[0])
+    assert "missing" in gone.text  # the run was complete, but somebody took the manifest away
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        manifest(SATURDAY, version=2),
+        manifest(SATURDAY, files=[{"name": "x"}]),
+        manifest(SATURDAY, files=[manifest(SATURDAY)["files"][0] | {"events": -5}]),
+        manifest(SATURDAY, files=[manifest(SATURDAY)["files"][0] | {"hour": 24}]),
+        manifest(SATURDAY, changes={"added": "1", "changed": 0, "removed": 0, "unchanged": 0}),
+        manifest(SATURDAY, volume={"median_events": 1, "ratio": "<b>"}),
+        manifest(SATURDAY, requests=[manifest(SATURDAY)["requests"][0] | {"seconds": float("nan")}]),
+        manifest(SATURDAY, requests=[manifest(SATURDAY)["requests"][0] | {"start": {}}]),
+        manifest(SATURDAY, started_at="2025-11-16T03:30:02"),
+        manifest(SATURDAY, totals={}),
+        [],
+        "complete",
+        0,
+    ],
+)
+def test_what_is_no_manifest_is_called_so_and_never_shown_as_a_day(broken: object) -> None:
+    page = Parsed(day_page(answer(SATURDAY, manifest=broken), NOW)[0])
+    assert "The manifest cannot be read" in page.text
+    assert not page.find("dl", **{"class": "figures"})
+    assert not page.find("span", **{"class": "badge s-complete"})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    changes=st.dictionaries(st.sampled_from(sorted(manifest(SATURDAY))), JSON, max_size=3),
+    fields=st.dictionaries(
+        st.sampled_from(["status", "run_id", "trigger", "queued_at", "progress", "error"]), JSON, max_size=3
+    ),
+)
+def test_no_content_of_a_blob_breaks_the_day_page(changes: dict[str, Any], fields: dict[str, Any]) -> None:
+    html, _ = day_page(answer(SATURDAY, manifest=manifest(SATURDAY, **changes), **fields), NOW)
+    assert len(Parsed(html).find("script")) == 1
+    html.encode()
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        coverage_page(hostile_rows(), FIRST, LAST, NOW)[0],
+        day_page(hostile_answer(SATURDAY), NOW)[0],
+        day_page(answer(SATURDAY, status=HOSTILE, manifest=None, error={"type": HOSTILE, "message": 5}), NOW)[0],
+    ],
+)
+def test_hostile_text_stays_text(html: str) -> None:
+    page = Parsed(html)
+    assert not page.find("img")
+    assert len(page.find("script")) == 1
+    assert visible(HOSTILE) in page.text
+    assert "49" not in page.text.replace(visible(HOSTILE), "").split()  # no template inside a template
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
+        assert not str(attributes.get("href", "")).startswith("javascript:")
+    for forbidden in ("\u202e", "\x1b", "\ud800"):
+        assert forbidden not in html
+    html.encode()
+
+
+@given(st.text(st.characters(), max_size=40))
+def test_every_character_of_a_shown_text_is_one_that_shows(text: str) -> None:
+    shown = visible(text)
+    assert shown.isprintable()
+    shown.encode()
+
+
+@pytest.mark.parametrize("rendered", [coverage_page(month(), FIRST, LAST, NOW), day_page(answer(SATURDAY), NOW)])
+def test_the_policy_allows_just_this_script_and_this_style(rendered: tuple[str, Mapping[str, str]]) -> None:
+    html, headers = rendered
+    page = Parsed(html)
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    for name in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(page.raw[name].encode()).digest()).decode()
+        assert policy[f"{name}-src"] == f"'sha256-{digest}'"
+        assert len(page.find(name)) == 1
+    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["connect-src"] == policy["form-action"] == "'self'"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers is HEADERS
+
+
+def test_a_page_names_no_other_server() -> None:
+    for html in (MONTH, day_page(answer(SATURDAY), NOW)[0]):
+        for tag, attributes in Parsed(html).elements:
+            for name in ("href", "src", "action"):
+                address = attributes.get(name) or ""
+                assert not re.match(r"//|https?:", address), (tag, address)
+
+
+def test_a_year_is_a_page_of_less_than_a_megabyte() -> None:
+    last = date(2025, 11, 30)
+    rows = [landed(last - n * DAY) for n in reversed(range(366))]
+    assert len(coverage_page(rows, rows[0].date, last, NOW)[0]) < 1_000_000
+
+
+def test_each_error_has_its_own_advice() -> None:
+    general = advice(RunError("NoSuchError", ""))
+    assert {name for name in error_types() if advice(RunError(name, "")) == general} == {"InternalError"}
+
+
+def files(events: Mapping[int, int], project: str = "187520") -> list[LandedFile]:
+    return [LandedFile("n", f"{project}/x", hour, 0, 1, count, "") for hour, count in events.items()]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "question"),
+    [
+        (files({0: 1200, 1: 300}), files({0: 1200}), "1,500 events have landed, the export holds 1,200."),
+        (files({0: 9}), files({0: 0}), "9 events have landed, the export holds 0."),
+        (files({0: 9, 1: 9}), files({0: 20}), "18 events have landed, the export holds 20, but none in hour 1,"),
+        (
+            files({0: 9}),
+            files({0: 10}, "1"),
+            "9 events of project 187520 have landed, the export holds 10 of project 1",
+        ),
+    ],
+)
+def test_replacing_asks_a_question_that_names_both_numbers(
+    old: list[LandedFile], new: list[LandedFile], question: str
+) -> None:
+    with pytest.raises(FewerEvents) as raised:
+        refuse_fewer(SATURDAY, old, new)
+    before, after = sum(f.events for f in old), sum(f.events for f in new)
+    asked = replace_question(RunError.of(raised.value), before)
+    assert asked is not None
+    assert question in asked[0]
+    assert asked[1:] == (f"Replace {before:,} events with {after:,}", f"Keep the {before:,} events")
+
+
+def test_replacing_is_offered_only_where_fewer_events_were_refused() -> None:
+    def buttons(row: Row) -> list[str | None]:
+        page = Parsed(coverage_page([row], FIRST, LAST, NOW)[0])
+        return [b["data-do"] for b in page.find("button") if "data-do" in b]
+
+    error = fewer(FIRST, 10, 5)
+    assert buttons(landed(FIRST, error=error, run_status="failed")) == ["run", "replace"]
+    assert buttons(landed(FIRST, error=error, run_status="queued")) == ["follow"]
+    assert buttons(landed(FIRST, error=RunError("BadRequest", error.message), run_status="failed")) == ["run"]
+    assert buttons(Row(FIRST, "missing")) == ["run"]
+    assert buttons(Row(FIRST, "expired")) == []
+    assert buttons(Row(NOW.date(), "failed")) == []  # not complete yet
+
+
+def test_a_day_page_leads_to_its_neighbours_but_not_into_the_future() -> None:
+    page = Parsed(day_page(answer(LAST), datetime(2025, 12, 1, 9, tzinfo=UTC))[0])
+    assert [a["href"] for a in page.find("a", rel="prev")] == ["2025-11-29"]
+    assert page.find("a", rel="next") == []
+    assert [a["href"] for a in page.find("a", rel="prev", **{"class": "button"})] == ["2025-11-29"]
+    back = next(a["href"] for a in page.find("a") if str(a["href"]).startswith("../"))
+    assert back == "../exports?from=2025-11-01&to=2025-11-30#d-2025-11-30"
+    december = Parsed(day_page(answer(date(2024, 12, 31)), NOW)[0])
+    assert "../exports?from=2024-12-01&to=2024-12-31#d-2024-12-31" in [a["href"] for a in december.find("a")]
+
+
+@given(st.integers(0, 10**16))
+def test_a_short_number_is_short_and_within_a_rounding(value: int) -> None:
+    text = short(value)
+    assert len(text) <= 6
+    unit = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1], 1)
+    assert float(text.rstrip("kMGT")) * unit == pytest.approx(value, rel=0.06)
+
+
+@given(st.integers(0, 10**15))
+def test_a_size_has_three_figures(value: int) -> None:
+    figure, unit = size(value).split()
+    factor = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}[unit]
+    assert float(figure.replace(",", "")) * factor == pytest.approx(value, rel=0.0051)
+    assert value < 1000 or len(figure.replace(".", "").replace(",", "")) >= 3
+
+
+def test_hours_and_spans_read_as_one_would_say_them() -> None:
+    assert hours_text([3]) == "hour 3"
+    assert hours_text([3, 4]) == "hours 3, 4"
+    assert hours_text([0, 1, 2, 9, 22, 23]) == "hours 0 to 2, 9, 22, 23"
+    assert span_text(FIRST, FIRST) == "1 November"
+    assert span_text(FIRST, LAST) == "1 to 30 November"
+    assert span_text(FIRST - timedelta(days=2), FIRST) == "30 October to 1 November"
