@@ -13,7 +13,8 @@ from local.azurite import Azurite
 from local.host import FunctionsHost
 from local.simulator import Simulator
 from tests.faults.exports import API_KEY, DAY, ROOT, SECRET_KEY, Exports, leaks
-from tests.faults.reader import Reader
+from tests.faults.reader import Landed, Reader
+from tests.faults.storage_proxy import StorageProxy
 
 DAY_FILES = {
     (hour, part): b"".join(b'{"uuid":"%d-%d-%d"}\n' % (hour, part, n) for n in range(200))
@@ -46,6 +47,19 @@ def environ(azurite: Azurite, container: ContainerClient, simulator: Simulator) 
 
 
 @pytest.fixture
+def proxy(azurite: Azurite) -> Iterator[StorageProxy]:
+    """The storage account as it fails; without a rule it does not."""
+    with StorageProxy(azurite) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied(environ: dict[str, str], proxy: StorageProxy) -> dict[str, str]:
+    """App settings for the same container, by way of the proxy."""
+    return environ | {"EXPORT_STORAGE": proxy.connection_string}
+
+
+@pytest.fixture
 def exports(environ: dict[str, str]) -> Exports:
     """Runs of days with the settings of the test."""
     return Exports(environ)
@@ -55,6 +69,17 @@ def exports(environ: dict[str, str]) -> Exports:
 def reader(container: ContainerClient) -> Reader:
     """Who reads the test's container."""
     return Reader(container)
+
+
+@pytest.fixture(params=["nothing landed", "landed"])
+def before(request: pytest.FixtureRequest, exports: Exports, simulator: Simulator, reader: Reader) -> Landed:
+    """What stands in the container when the trouble begins: nothing, or a whole day that has changed since."""
+    if request.param == "landed":
+        exports.run()
+        simulator.put(DAY, 11, 0, b'{"uuid":"late"}\n' * 500)
+        simulator.put(DAY, 12, 0, b'{"uuid":"later"}\n')
+        simulator.requests.clear()
+    return reader.files(DAY)
 
 
 @pytest.fixture

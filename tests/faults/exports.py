@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+import pytest
 
 from local.azurite import KEY
 from shared.app import open_app
@@ -41,13 +45,21 @@ class Exports:
         with open_app(self.environ | settings, clock=clock) as app:
             return app.runs.now(Order(day, trigger="test", replace=replace), app.export)
 
-    def error(self, day: date = DAY, *, replace: bool = False, clock: Clock = utc_now, **settings: str) -> ExportError:
-        """The error of an export that must fail."""
+    def attempt(
+        self, day: date = DAY, *, replace: bool = False, clock: Clock = utc_now, **settings: str
+    ) -> ExportError | None:
+        """The error of an export; None where the day has landed."""
         try:
-            manifest = self.run(day, replace=replace, clock=clock, **settings)
+            self.run(day, replace=replace, clock=clock, **settings)
         except ExportError as error:
             return error
-        raise AssertionError(f"{day} should not have landed: {manifest}")
+        return None
+
+    def error(self, day: date = DAY, *, replace: bool = False, clock: Clock = utc_now, **settings: str) -> ExportError:
+        """The error of an export that must fail."""
+        error = self.attempt(day, replace=replace, clock=clock, **settings)
+        assert error is not None, f"{day} should not have landed"
+        return error
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """`python -m local` with arguments, in a folder without settings files; the caller waits for its end."""
@@ -65,6 +77,12 @@ class Exports:
         with self.start(*arguments, **settings) as process:
             out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def log_events(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    """The app's log lines of one kind, as documents."""
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "amplitude_export"]
+    return [line for line in lines if line["event"] == event]
 
 
 def leaks(text: str) -> list[str]:

@@ -16,6 +16,9 @@ from azure.storage.blob import ContainerClient
 File = tuple[int, int]
 """Hour and part."""
 
+Landed = dict[File, bytes] | None
+"""The decompressed bytes of a day's files; None for a day that has not landed."""
+
 
 @dataclass
 class Reader:
@@ -39,7 +42,7 @@ class Reader:
         self._check_figures(document, day)
         return document
 
-    def files(self, day: date) -> dict[File, bytes] | None:
+    def files(self, day: date) -> Landed:
         """The decompressed bytes of each file of a whole day; None for a day that has not landed."""
         while True:
             manifest = self.manifest(day)
