@@ -1,5 +1,6 @@
 """The form of templates, of azure.yaml and of workflows."""
 
+import fnmatch
 import json
 import re
 import subprocess
@@ -74,6 +75,20 @@ def test_azd_deploys_the_root_to_the_tagged_app() -> None:
     assert f"'azd-service-name': '{name}'" in (INFRA / "modules/app.bicep").read_text()
     assert (ROOT / azure["infra"]["path"] / f"{azure['infra']['module']}.bicep").is_file()
     assert azure["infra"]["provider"] == "bicep"
+
+
+def deployed(ignored: str) -> set[str]:
+    """What of the repository's top is in the package that goes to Azure."""
+    patterns = [each.strip("/") for each in ignored.splitlines() if not each.startswith("!")]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - git
+    top = {path.partition("/")[0] for path in listed.stdout.splitlines()}
+    return {name for name in top if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
+
+
+def test_only_what_runs_is_deployed() -> None:
+    ignored = (ROOT / ".funcignore").read_text()
+    assert deployed(ignored) == {"function_app.py", "host.json", "requirements.txt", "shared"}
+    assert "infra" in deployed(ignored.replace("infra/\n", ""))
 
 
 def unpinned(workflow: str) -> list[str]:
