@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 
 from local.azurite import KEY
+from local.host import FunctionsHost
 from shared.app import open_app
 from shared.errors import ExportError
 from shared.manifest import Manifest
@@ -61,6 +63,15 @@ class Exports:
         assert error is not None, f"{day} should not have landed"
         return error
 
+    def deliver(self, *, run_id: str, clock: Clock = utc_now, **settings: str) -> ExportError | None:
+        """Deliver DAY's message to the worker; the error with which it is to come back, None where it is done."""
+        with open_app(self.environ | settings, clock=clock) as app:
+            try:
+                app.runs.work(Order(DAY, run_id), app.export)
+            except ExportError as error:
+                return error
+        return None
+
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """`python -m local` with arguments, in a folder without settings files; the caller waits for its end."""
         return subprocess.Popen(  # noqa: S603 - this very interpreter
@@ -77,6 +88,11 @@ class Exports:
         with self.start(*arguments, **settings) as process:
             out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def call(host: FunctionsHost, method: str, path: str = f"/{DAY}") -> requests.Response:
+    """Call a route of the hosted app, as somebody who may."""
+    return requests.request(method, f"{host.url}/api/exports{path}", headers=host.auth, timeout=60)
 
 
 def log_events(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
