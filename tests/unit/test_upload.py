@@ -1,0 +1,292 @@
+"""Blocks in flight: bounded, in order, and never failing silently. Stages here wait for the test, not for a clock."""
+
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import upload
+from shared.upload import Stage, Uploader
+
+BLOCK, BUDGET = 10, 40
+SECONDS = 20
+"""Far longer than anything here takes; only a failing test waits so long."""
+
+
+@pytest.fixture(autouse=True)
+def small_blocks() -> Iterator[None]:
+    """Blocks of 10 bytes and 40 in flight, in place of 8 and 32 MiB."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upload, "BLOCK_BYTES", BLOCK)
+        patch.setattr(upload, "BYTES_IN_FLIGHT", BUDGET)
+        yield
+
+
+class Storage:
+    """Keeps what is staged. While `gate` is closed, every stage waits at it."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.arrived = threading.Semaphore(0)
+        self.staged: dict[str, dict[str, bytes]] = defaultdict(dict)
+        self.done_bytes = 0
+        self._lock = threading.Lock()
+
+    def stage(self, name: str, block_id: str, data: bytes) -> None:
+        """Stage a block once the gate is open."""
+        self.arrived.release()
+        assert self.gate.wait(SECONDS)
+        with self._lock:
+            assert block_id not in self.staged[name]
+            self.staged[name][block_id] = data
+            self.done_bytes += len(data)
+
+    def content(self, name: str, block_ids: list[str]) -> bytes:
+        """What a commit of these blocks would make."""
+        return b"".join(self.staged[name][block_id] for block_id in block_ids)
+
+
+def failing(bad: str = "") -> Stage:
+    """A stage that fails for one block, or for all."""
+
+    def stage(name: str, block_id: str, data: bytes) -> None:
+        if bad in block_id:
+            raise OSError(f"{name} {block_id} {len(data)}")
+
+    return stage
+
+
+pieces = st.lists(st.binary(max_size=25), max_size=12)
+
+
+@given(st.lists(pieces, max_size=4), st.booleans())
+def test_blocks_make_the_file_however_it_was_cut(contents: list[list[bytes]], apart: bool) -> None:  # noqa: FBT001 - given
+    """Joined in the order of their ids they are the bytes that were handed in, and the checksum is theirs.
+
+    Files may be written in turns, and what lands may be other bytes than those that are hashed.
+    """
+    storage = Storage()
+    storage.gate.set()
+    with Uploader(storage.stage) as uploader:
+        files = [uploader.upload(f"file-{n}", f"{n}-") for n in range(len(contents))]
+        for turn in range(12):
+            for file, content in zip(files, contents, strict=True):
+                if turn < len(content):
+                    file.write(b"" if apart and turn % 2 else content[turn], content[turn])
+        for file in files:
+            file.finish()
+        uploader.settle()
+        for file, content in zip(files, contents, strict=True):
+            landed = [piece for turn, piece in enumerate(content) if not (apart and turn % 2)]
+            assert storage.content(file.name, file.block_ids) == b"".join(landed)
+            assert file.sha256 == hashlib.sha256(b"".join(content)).hexdigest()
+            assert file.block_ids == sorted(file.block_ids)
+            assert len({len(block_id) for block_id in file.block_ids}) <= 1, "the storage wants ids of one length"
+
+
+@given(pieces)
+def test_blocks_are_full_but_for_the_last(content: list[bytes]) -> None:
+    """Each has at least a block's bytes, and none more than it needed of the piece that filled it."""
+    storage = Storage()
+    storage.gate.set()
+    with Uploader(storage.stage) as uploader:
+        file = uploader.upload("file", "x-")
+        for piece in content:
+            file.write(piece, piece)
+        file.finish()
+        uploader.settle()
+    sizes = [len(storage.staged["file"][block_id]) for block_id in file.block_ids]
+    assert all(BLOCK <= size < BLOCK + 25 for size in sizes[:-1])
+    assert 0 not in sizes
+
+
+def test_no_more_is_in_flight_than_the_budget() -> None:
+    """Whoever writes is held up while the storage is slow: what was taken and not staged never exceeds the budget."""
+    storage = Storage()
+    in_flight: list[int] = []
+    finished = threading.Event()
+
+    def write_all(uploader: Uploader) -> None:
+        file = uploader.upload("file", "x-")
+        for written in range(1, 101):
+            file.write(b"0123456789", b"")
+            in_flight.append(written * BLOCK - storage.done_bytes)
+        finished.set()
+
+    with Uploader(storage.stage) as uploader:
+        writer = threading.Thread(target=write_all, args=(uploader,))
+        writer.start()
+        for _ in range(BUDGET // BLOCK):
+            assert storage.arrived.acquire(timeout=SECONDS), "as many stages run side by side as the budget allows"
+        assert not finished.is_set()
+        assert len(in_flight) <= BUDGET // BLOCK
+        storage.gate.set()
+        assert finished.wait(SECONDS)
+        writer.join()
+        uploader.settle()
+    assert max(in_flight) <= BUDGET
+    assert storage.done_bytes == 1000
+
+
+def test_what_is_larger_than_the_budget_goes_alone() -> None:
+    """It is staged when nothing else is in flight, rather than never."""
+    storage = Storage()
+    storage.gate.set()
+    with Uploader(storage.stage) as uploader:
+        file = uploader.upload("file", "x-")
+        for _ in range(3):
+            file.write(b"x" * (BUDGET + 1), b"")
+        uploader.settle()
+    assert storage.done_bytes == 3 * (BUDGET + 1)
+
+
+def test_small_files_are_staged_side_by_side() -> None:
+    """A few bytes each: none waits for the round trip of another."""
+    storage = Storage()
+    with Uploader(storage.stage) as uploader:
+        for n in range(BUDGET):
+            file = uploader.upload(f"file-{n}", "x-")
+            file.write(b"x", b"x")
+            file.finish()
+        for _ in range(upload.THREADS):
+            assert storage.arrived.acquire(timeout=SECONDS)
+        storage.gate.set()
+        uploader.settle()
+    assert len(storage.staged) == BUDGET
+
+
+def test_nothing_is_staged_before_a_block_is_full() -> None:
+    """Bytes are handed on when a block is full, or at the end: each log entry stands where it must."""
+    log: list[str] = []
+    with Uploader(lambda _, block_id, data: log.append(f"{block_id} {len(data)}")) as uploader:
+        file = uploader.upload("file", "x-")
+        for size in (4, 5, 3, 2):
+            log.append(f"write {size}")
+            file.write(b"x" * size, b"")
+            uploader.settle()
+        file.finish()
+        uploader.settle()
+    assert log == ["write 4", "write 5", "write 3", "x-00000 12", "write 2", "x-00001 2"]
+
+
+def test_an_empty_file_has_no_blocks_and_the_checksum_of_nothing() -> None:
+    with Uploader(failing()) as uploader:
+        file = uploader.upload("file", "x-")
+        file.write(b"", b"")
+        file.finish()
+        uploader.settle()
+    assert (file.block_ids, file.sha256) == ([], hashlib.sha256().hexdigest())
+
+
+def test_a_failed_block_fails_the_settling() -> None:
+    """With the exception of the stage itself; and it is not remembered for what comes after."""
+    with Uploader(failing("x-00001")) as uploader:
+        file = uploader.upload("file", "x-")
+        for _ in range(3):
+            file.write(b"x" * BLOCK, b"")
+        with pytest.raises(OSError, match="file x-00001 10"):
+            uploader.settle()
+        uploader.settle()
+
+
+def test_a_failed_block_fails_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only at the end: nobody downloads gigabytes for a try that has failed."""
+    # One block fits: the second is taken only when the first has ended, so at the third its failure is known.
+    monkeypatch.setattr(upload, "BYTES_IN_FLIGHT", BLOCK)
+    with Uploader(failing()) as uploader:
+        file = uploader.upload("file", "x-")
+        file.write(b"x" * BLOCK, b"")
+
+        def write_on() -> None:
+            for _ in range(2):
+                file.write(b"x" * BLOCK, b"")
+
+        with pytest.raises(OSError, match="x-00000"):
+            write_on()
+        uploader.discard()
+
+
+def test_discard_waits_for_what_runs_and_forgets_what_waits() -> None:
+    """Afterwards nothing of the failed answer is on its way any more, and the next can begin with a full budget."""
+    storage = Storage()
+    with Uploader(storage.stage) as uploader:
+        file = uploader.upload("void", "x-")
+        for _ in range(BUDGET // BLOCK):
+            file.write(b"x" * BLOCK, b"x" * BLOCK)
+        assert storage.arrived.acquire(timeout=SECONDS)
+        discarding = threading.Thread(target=uploader.discard)
+        discarding.start()
+        storage.gate.set()
+        discarding.join(SECONDS)
+        assert not discarding.is_alive()
+        staged = storage.done_bytes
+        again = uploader.upload("again", "y-")
+        for _ in range(BUDGET // BLOCK):
+            again.write(b"y" * BLOCK, b"y" * BLOCK)
+        uploader.settle()
+        assert len(storage.staged["again"]) == BUDGET // BLOCK
+        assert storage.done_bytes == staged + BUDGET
+    assert again.sha256 == hashlib.sha256(b"y" * BUDGET).hexdigest()
+
+
+def test_discard_says_nothing_of_a_failure() -> None:
+    """The answer that it belongs to is void anyway, and has an error of its own."""
+    with Uploader(failing()) as uploader:
+        file = uploader.upload("file", "x-")
+        file.write(b"x" * BLOCK, b"")
+        uploader.discard()
+        uploader.settle()
+
+
+def test_leaving_waits_for_what_runs() -> None:
+    """No thread outlives the context, however it is left."""
+    storage = Storage()
+    threads = set(threading.enumerate())
+
+    def leave() -> None:
+        with Uploader(storage.stage) as uploader:
+            uploader.upload("file", "x-").write(b"x" * BLOCK, b"x" * BLOCK)
+            assert storage.arrived.acquire(timeout=SECONDS)
+            raise KeyboardInterrupt
+
+    # Opens the gate while the context is being left; one that does not wait is out before.
+    opener = threading.Timer(0.1, storage.gate.set)
+    opener.start()
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    opener.join()
+    assert set(threading.enumerate()) <= threads
+    assert storage.done_bytes == BLOCK
+
+
+def counted(count: list[int], error: Exception | None = None) -> Callable[[], None]:
+    def task() -> None:
+        count.append(1)
+        if error:
+            raise error
+
+    return task
+
+
+def test_tasks_run_side_by_side_and_all_of_them() -> None:
+    barrier = threading.Barrier(upload.THREADS, timeout=SECONDS)
+    count: list[int] = []
+    with Uploader(failing()) as uploader:
+        uploader.each([lambda: count.append(barrier.wait()) for _ in range(upload.THREADS)])
+        uploader.each([])
+    assert sorted(count) == list(range(upload.THREADS))
+
+
+def test_a_failed_task_is_raised_once_none_runs() -> None:
+    """What is to be cleaned up afterwards is not still being made."""
+    count: list[int] = []
+    with Uploader(failing()) as uploader:
+        with pytest.raises(OSError, match="the third"):
+            uploader.each([*[counted(count)] * 2, counted(count, OSError("the third")), *[counted(count)] * 100])
+        ended = len(count)
+        uploader.each([counted(count)])
+    assert len(count) == ended + 1
