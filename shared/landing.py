@@ -256,10 +256,9 @@ def open_landing(settings: Settings) -> Iterator[Landing]:
     session.mount("https://", HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
     session.mount("http://", HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
     options: dict[str, Any] = {
-        "transport": RequestsTransport(session=session),
+        # The time-outs are the transport's: beside one, the client leaves its own options of that name unread.
+        "transport": RequestsTransport(session=session, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS),
         "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
-        "connection_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
     }
     if settings.storage_connection:
         try:
