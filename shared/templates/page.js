@@ -15,9 +15,10 @@
     fetch(url, { method, headers: key ? { Accept: accept, "x-functions-key": key } : { Accept: accept } });
 
   function prepare() {
+    for (const note of document.querySelectorAll("[data-unscripted]")) note.hidden = true;
     for (const button of document.querySelectorAll("button[data-do]")) {
       button.hidden = false;
-      button.disabled = following.has(button.dataset.day);
+      button.setAttribute("aria-disabled", following.has(button.dataset.day)); // disabled, it would lose the focus
     }
     mark();
     if (!key) return;
@@ -33,7 +34,12 @@
     }
   }
 
+  const opened = () => location.hash.startsWith("#d-") ? document.getElementById(location.hash.slice(1)) : null;
+
+  // The open day is the address's target; drawn anew, it is not, so that it is marked as well.
   function mark() {
+    document.querySelector(".open.marked")?.classList.remove("marked");
+    opened()?.classList.add("marked");
     for (const link of document.querySelectorAll("a.day")) {
       if (link.hash === location.hash) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
@@ -130,14 +136,9 @@
       const focused = document.activeElement?.id;
       document.getElementById("main").replaceWith(fresh.getElementById("main"));
       document.title = fresh.title;
-      if (location.hash) { // the new section becomes the target only by going there
-        const { scrollX, scrollY } = window;
-        location.replace(location.hash);
-        scrollTo(scrollX, scrollY);
-      }
-      if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-    }
-    prepare();
+      prepare();
+      if (focused) (document.getElementById(focused) ?? opened())?.focus({ preventScroll: true });
+    } else prepare();
   }
 
   async function confirmed(button) {
@@ -153,7 +154,7 @@
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-do]");
-    if (!button) return;
+    if (!button || button.getAttribute("aria-disabled") === "true") return;
     const { day, url } = button.dataset;
     if (button.dataset.do === "follow") watch(button);
     else if (button.dataset.do === "run") run(day, url, false);
@@ -180,7 +181,7 @@
 
   addEventListener("hashchange", () => {
     mark();
-    document.querySelector(":target")?.focus({ preventScroll: true });
+    opened()?.focus({ preventScroll: true });
   });
 
   prepare();

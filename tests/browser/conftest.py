@@ -84,7 +84,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         dialog.dismiss()
 
     def on_request(request: Request) -> None:
-        if not request.url.startswith(("http://127.0.0.1:", "data:")) or "referer" in request.headers:
+        if not request.url.startswith(("http://127.0.0.1:", "data:")) or request.headers.get("referer"):
             wrong.append(f"{request.url} {request.headers.get('referer')}")
 
     def open_page(url: str, **options: Any) -> Page:
@@ -113,7 +113,7 @@ def serve() -> Iterator[Callable[[Rendered], str]]:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                found = self.path.partition("?")[0] == "/api/exports"
+                found = self.path.partition("?")[0].rstrip("/") == "/api/exports"
                 self.send_response(200 if found else 404)
                 for name, value in headers.items():
                     self.send_header(name, value)
