@@ -31,7 +31,8 @@ var rules = [
     query: replace(loadTextContent('../queries/day-missing.kql'), 'let due_hour = 12;', 'let due_hour = ${missingDayHour};')
     frequency: 'PT1H'
     window: 'P1D'
-    // The day's export may have ended up to 34 hours ago, and two days are the most that a log alert reads.
+    // A day is due until the same hour of the next one: its export may have ended 22 hours and that hour ago. Two days
+    // are the most that a log alert reads, whatever its query says.
     timeRange: 'P2D'
     dimensions: ['day']
   }
