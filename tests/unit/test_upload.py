@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,16 @@ class Storage:
             assert block_id not in self.staged[name]
             self.staged[name][block_id] = data
             self.done_bytes += len(data)
+
+    @contextmanager
+    def opened_soon(self) -> Iterator[None]:
+        """Opens the gate from outside, and shows that what is done here has waited for it."""
+        opener = threading.Timer(0.1, self.gate.set)
+        opener.start()
+        yield
+        waited = self.gate.is_set()
+        opener.join()
+        assert waited
 
     def content(self, name: str, block_ids: list[str]) -> bytes:
         """What a commit of these blocks would make."""
@@ -218,11 +229,8 @@ def test_discard_waits_for_what_runs_and_forgets_what_waits() -> None:
         for _ in range(BUDGET // BLOCK):
             file.write(b"x" * BLOCK, b"x" * BLOCK)
         assert storage.arrived.acquire(timeout=SECONDS)
-        discarding = threading.Thread(target=uploader.discard)
-        discarding.start()
-        storage.gate.set()
-        discarding.join(SECONDS)
-        assert not discarding.is_alive()
+        with storage.opened_soon():
+            uploader.discard()
         staged = storage.done_bytes
         again = uploader.upload("again", "y-")
         for _ in range(BUDGET // BLOCK):
@@ -253,12 +261,8 @@ def test_leaving_waits_for_what_runs() -> None:
             assert storage.arrived.acquire(timeout=SECONDS)
             raise KeyboardInterrupt
 
-    # Opens the gate while the context is being left; one that does not wait is out before.
-    opener = threading.Timer(0.1, storage.gate.set)
-    opener.start()
-    with pytest.raises(KeyboardInterrupt):
+    with storage.opened_soon(), pytest.raises(KeyboardInterrupt):
         leave()
-    opener.join()
     assert set(threading.enumerate()) <= threads
     assert storage.done_bytes == BLOCK
 
