@@ -49,8 +49,7 @@ class Inflate:
             except _IsalError as error:
                 raise BrokenArchive(f"{self._name}: the compressed data are damaged ({error}).") from error
             yield piece
-            # A full piece can have left output inside the stream, even where it says that it needs input.
-            if self.ended or (self._stream.needs_input and len(piece) < PIECE_OUT):
+            if self.ended or self._stream.needs_input:
                 return
             data = b""
 

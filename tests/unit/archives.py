@@ -20,6 +20,7 @@ DAY = date(2025, 11, 4)
 WINDOW = Window(DAY, 0, 24)
 
 Descriptor = Literal["", "signed 32", "signed 64", "bare 32", "bare 64"]
+DESCRIPTORS: tuple[Descriptor, ...] = ("signed 32", "signed 64", "bare 32", "bare 64")
 Fields = Mapping[str, int]
 
 _LOCAL = ("version", "flags", "method", "time", "crc", "packed", "size")

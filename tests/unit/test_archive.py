@@ -216,6 +216,7 @@ BAD_NAMES = {
     "absolute": b"/187520/187520_2025-11-04_0#0.json.gz",
     "of a drive": b"C:187520_2025-11-04_0#0.json.gz",
     "backslash": b"187520\\187520_2025-11-04_0#0.json.gz",
+    "backslash in another file": b"187520\\readme.txt",
     "NUL": b"187520/187520_2025-11-04_0#0.json.gz\0.txt",
     "newline": b"187520/187520_2025-11-04_0#0.json.gz\n",
     "line separator": "readme\u2028.txt".encode(),

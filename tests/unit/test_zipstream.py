@@ -20,6 +20,7 @@ from shared.inflate import PIECE_OUT, Inflate
 from shared.zipstream import MOST_DIRECTORY_BYTES, MOST_ENTRIES, ZipStream
 from tests.unit.archives import (
     DEFLATED,
+    DESCRIPTORS,
     MOST_32,
     Descriptor,
     Ending,
@@ -33,7 +34,6 @@ from tests.unit.archives import (
 TEXT = b"some text, some text, some text\n"
 ONE = File(b"a.txt", TEXT)
 TWO = File(b"b.txt", b"other text", deflated=True)
-DESCRIPTORS: tuple[Descriptor, ...] = ("signed 32", "signed 64", "bare 32", "bare 64")
 
 FORMS = {
     "stored": build([ONE, replace(TWO, deflated=False)]),
@@ -131,6 +131,8 @@ LIES = {
     "another size": build([replace(ONE, central={"size": 1})]),
     "another place": build([replace(ONE, central={"offset": 1})]),
     "places swapped": build([replace(ONE, central={"offset": 67}), replace(ONE, name=b"b.txt", central={"offset": 0})]),
+    "checksum before the data": build([replace(ONE, local={"crc": 1})]),
+    "size before the data": build([replace(TWO, local={"size": 1})]),
     "checksum of the data": build([replace(ONE, local={"crc": 1}, central={"crc": 1})]),
     "size of the data": build([replace(TWO, local={"size": 1}, central={"size": 1})]),
     "packed size too small": build([replace(TWO, local={"packed": 3}, central={"packed": 3})]),
@@ -180,7 +182,7 @@ def test_what_is_no_archive_is_broken_and_says_what_it_looks_like(body: list[byt
     ("file", "words"),
     [
         (replace(ONE, local={"flags": 0x0001}), "encrypted"),
-        (replace(ONE, local={"flags": 0x0041}), "encrypted"),
+        (replace(ONE, local={"flags": 0x0040}), "encrypted"),
         (replace(ONE, local={"flags": 0x2000}), "encrypted"),
         (replace(ONE, local={"flags": 0x0020}), "patch"),
         (replace(ONE, local={"method": 12}), "method 12"),
