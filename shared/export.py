@@ -231,7 +231,7 @@ def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFi
     before, after = sum(file.events for file in landed), sum(file.events for file in new)
     go_on = (
         f"The landed day stays as it is. If Amplitude's answer is what you want, run the day again with replace: "
-        f"POST /api/exports/{day}?replace=true."
+        f"POST /api/exports/{day}?replace=true (on the command line: export {day} --replace)."
     )
     projects, new_projects = {file.project for file in landed}, {file.project for file in new}
     if projects and new_projects and projects != new_projects:

@@ -20,7 +20,7 @@ LOW_VOLUME = 0.5
 """A ratio to the median below this is worth a warning."""
 _METADATA_TEXT = 1500
 """Characters of a text kept as metadata; all metadata of a blob together may have 8 KiB."""
-_NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+_NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a document of another shape raises."""
 
 

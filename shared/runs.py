@@ -68,7 +68,7 @@ class Order:
         """
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidMessage(
                 'A queue message is no JSON. Write it like {"date": "2025-11-04"}, or use POST /api/exports/{date}.'
             ) from error
