@@ -12,7 +12,8 @@ import trustme
 
 from local.host import FunctionsHost
 from local.simulator import Asked, Fault, Simulator, redirect, too_many_requests
-from shared.errors import AmplitudeUnavailable, PermanentError
+from shared.errors import AmplitudeUnavailable, InvalidMessage, PermanentError
+from shared.runs import Order
 from tests.faults.exports import DAY, Exports, call, log_events
 from tests.faults.reader import Landed, Reader
 
@@ -214,6 +215,14 @@ def test_a_message_waits_for_better_times_and_ends_at_a_refusal(
     assert exports.deliver(run_id="") is None
     assert reader.outcome(DAY) == ("complete", None)
     assert reader.files(DAY) == simulator.member_bytes(DAY)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON", "[]", "null", "{}", '{"date": 20251104}', '{"date": "2025-11-31"}', "[" * 60_000]
+)
+def test_a_message_that_asks_for_nothing_is_invalid(text: str) -> None:
+    with pytest.raises(InvalidMessage):
+        Order.from_message(text)
 
 
 def test_over_http_a_refusal_is_a_state_and_no_error_of_the_answer(
