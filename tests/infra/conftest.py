@@ -7,16 +7,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
+import azure.functions as func
 import pytest
 
 from local.azurite import Azurite
 from local.simulator import Fault, Simulator
+from shared import api
 from shared.app import open_app
 from shared.errors import ExportError
 from shared.runs import Order
 
 USUAL, SCANTY, REFUSED = date(2025, 11, 3), date(2025, 11, 4), date(2025, 11, 5)
 """A day as any other; one with a single event; one that was asked for with wrong keys."""
+
+NOT_RESOLVED = "@Microsoft.KeyVault(SecretUri=https://vault.vault.azure.net/secrets/amplitude-api-key)"
+"""What the app gets as long as the vault has no such secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class LogLine:
 
 @pytest.fixture(scope="session")
 def app_log_lines(azurite: Azurite) -> list[LogLine]:
-    """What the app writes while it exports the three days, on the emulator and the simulator."""
+    """What the app writes while it exports the three days, on the emulator and the simulator, and once without keys."""
     with Simulator(events_per_hour=2) as simulator, _listening() as lines:
         simulator.set_day(SCANTY, {(0, 0): b'{"uuid": "1"}\n'})
         environ = {
@@ -55,12 +60,22 @@ def app_log_lines(azurite: Azurite) -> list[LogLine]:
         _export({**environ, "AMP_SECRET_KEY": "wrong"}, REFUSED)
         simulator.fail(Fault(status=503))
         _export({**environ, "EXPORT_MAX_ATTEMPTS": "1"}, USUAL)
+        _ask_for_a_day({**environ, "AMP_API_KEY": NOT_RESOLVED})
     return lines
 
 
 def _export(environ: dict[str, str], day: date) -> None:
     with open_app(environ) as app, suppress(ExportError):
         app.runs.now(Order(day, trigger="http"), app.export)
+
+
+def _ask_for_a_day(environ: dict[str, str]) -> None:
+    def route() -> func.HttpResponse:
+        with open_app(environ) as app:
+            return api.status(app, request)
+
+    request = func.HttpRequest("GET", "/api/exports/2025-11-04", route_params={"date": "2025-11-04"}, body=b"")
+    api.answer(request, route, environ)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_and_it_would(name: str, old: str, new: str) -> None:
 
 def test_the_runs_wrote_the_lines_that_the_queries_ask_for(app_log_lines: list[LogLine]) -> None:
     found = {line.event for line in app_log_lines}
-    assert {"run_complete", "run_failed", "run_retry", "window_retry"} <= found
+    assert {"run_complete", "run_failed", "run_retry", "settings_invalid", "window_retry"} <= found
 
 
 def test_each_event_that_a_query_names_is_one_that_the_app_writes() -> None:
@@ -138,16 +139,26 @@ def test_silence_is_a_missing_day() -> None:
     assert missing([], noon_after(USUAL)) == [str(USUAL)]
 
 
+def test_a_count_by_anything_would_not_hear_silence() -> None:
+    """It has no group without a row, and so nothing to fire on."""
+    broken = at(noon_after(USUAL), "day-missing").replace("= count()", "= count() by due_day")
+    assert answer(broken) == []
+
+
 def test_each_run_given_up_is_told_with_its_cause(app_log_lines: list[LogLine]) -> None:
     told = answer(QUERIES["day-given-up"], app_log_lines)
-    assert [
-        {name: row[name] for name in ("event", "day", "run_id", "error_type", "error_message")} for row in told
-    ] == [
-        {"event": "run_failed", "day": line["date"], **{n: line[n] for n in ("run_id", "error_type", "error_message")}}
+    failed = [
+        (line["date"], line["run_id"], line["error_type"], line["error_message"])
         for line in of(app_log_lines, "run_failed")
     ]
-    assert (str(REFUSED), "BadCredentials") in {(row["day"], row["error_type"]) for row in told}
-    assert answer(QUERIES["day-given-up"], without(app_log_lines, "run_failed")) == []
+    assert [
+        (row["day"], row["run_id"], row["error_type"], row["error_message"])
+        for row in told
+        if row["event"] == "run_failed"
+    ] == failed
+    assert (str(REFUSED), "BadCredentials") in {(day, error_type) for day, _, error_type, _ in failed}
+    (settings,) = [row for row in told if row["event"] == "settings_invalid"]
+    assert "AMP_API_KEY" in settings["error_message"]
 
 
 def test_a_line_that_only_speaks_of_a_failure_is_none(app_log_lines: list[LogLine]) -> None:
@@ -206,9 +217,6 @@ def test_volume_and_duration_are_those_of_the_lines(app_log_lines: list[LogLine]
 
 def test_failures_are_counted_by_kind(app_log_lines: list[LogLine]) -> None:
     counted = {(row["event"], row["error_type"]): row["times"] for row in answer(QUERIES["failures"], app_log_lines)}
-    for event in ("run_failed", "run_retry", "window_retry"):
-        for line in of(app_log_lines, event):
-            assert counted[event, line["error_type"]] >= 1
-    assert sum(counted.values()) == sum(
-        line.event in ("run_failed", "run_retry", "window_retry") for line in app_log_lines
-    )
+    kinds = ("run_failed", "run_retry", "settings_invalid", "window_retry")
+    lines = [json.loads(line.message) for line in app_log_lines if line.event in kinds]
+    assert counted == Counter((line["event"], line.get("error_type", "")) for line in lines)
