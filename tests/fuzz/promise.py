@@ -18,7 +18,7 @@ def check(data: bytes) -> Answer:
     """Read `data` in several ways, and hand back what came of it.
 
     The reader may refuse anything, by one of its three errors; `RuntimeError`, `struct.error` and the like are faults.
-    What it accepts must not depend on chunks or format, and must be what the standard library finds, where that reads it.
+    What it accepts must depend neither on chunks nor on the format, and be what the standard library finds.
     """
     answer = _answer(data, len(data) or 1)
     for size in (1, 5, 64):

@@ -4,10 +4,10 @@
     mkdir -p .run/inputs
     PYTHONPATH=. .run/fuzz/bin/python tests/fuzz/target.py -max_total_time=3600 .run/inputs tests/fuzz/corpus
 
-New inputs are kept in the first folder. What breaks the promise is written to `crash-*`: once mended, name it for what it
-must come to, as `test_fuzz.py` says, and keep it in `corpus/`. An input that begins with `g` or `h` is not read as it is:
-it becomes the gzip file in a whole zip, or the choices of `damaged()`. Else checksums would keep the fuzzer from what
-lies behind them.
+New inputs are kept in the first folder. What breaks the promise is written to `crash-*`: once mended, name it for what
+it must come to, as `test_fuzz.py` says, and keep it in `corpus/`. An input that begins with `g` or `h` is not read as
+it is: it becomes the gzip file in a whole zip, or the choices of `damaged()`. Else checksums would keep the fuzzer from
+what lies behind them.
 """
 
 from __future__ import annotations

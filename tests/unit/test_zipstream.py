@@ -7,16 +7,14 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.errors import BrokenArchive, ExportError, SuspiciousArchive, UnsupportedArchive
-from shared.inflate import PIECE_OUT, Inflate
+from shared.inflate import PIECE_OUT
 from shared.zipstream import MOST_DIRECTORY_BYTES, MOST_ENTRIES, ZipStream
 from tests.unit.archives import (
     DEFLATED,
@@ -314,28 +312,3 @@ def exhaust(archive: ZipStream) -> None:
     for entry in archive:
         for _ in entry:
             pass
-
-
-@given(data=st.data(), text=st.binary(max_size=300), level=st.integers(0, 9), flush=st.booleans())
-def test_inflate_is_what_zlib_makes_of_it(data: st.DataObject, text: bytes, level: int, *, flush: bool) -> None:
-    stream = zlib.compressobj(level, zlib.DEFLATED, -15)
-    packed = stream.compress(text) + (stream.flush(zlib.Z_FULL_FLUSH) if flush else b"") + stream.flush()
-    rest = data.draw(st.binary(max_size=10))
-    step = data.draw(st.integers(1, 40))
-    inflate, found, left = Inflate("a"), bytearray(), b""
-    for chunk in chunked(packed + rest, step):
-        if inflate.ended:
-            left += chunk
-        else:
-            found += b"".join(inflate.feed(chunk))
-            left = inflate.unused
-    assert (bytes(found), inflate.ended, left) == (text, True, rest)
-
-
-@pytest.mark.parametrize("beside", range(-2, 3))
-@pytest.mark.parametrize("make", [bytes, lambda size: b"0123456789abcdef" * (size // 16) + b"!" * (size % 16)])
-def test_output_that_just_fills_a_piece_is_not_left_inside(beside: int, make: Callable[[int], bytes]) -> None:
-    text = make(2 * PIECE_OUT + beside)
-    inflate = Inflate("a")
-    assert b"".join(inflate.feed(deflate(text))) == text
-    assert inflate.ended

@@ -1,0 +1,141 @@
+"""Deflate, gzip and lines: what is whole is read whatever its form, and what is not is told apart."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import BrokenArchive
+from shared.inflate import PIECE_OUT, Inflate
+from tests.unit.archives import File, build, chunked, deflate, event_name, read
+
+LINES = b'{"text":"\xc3\xbc"}\n{"n":0.0}\n'
+GZIP = gzip.compress(LINES, mtime=0)
+
+
+def archive_of(data: bytes) -> bytes:
+    return build([File(event_name(), data)])
+
+
+@pytest.mark.parametrize(
+    ("content", "events"),
+    [
+        (b"", 0),
+        (b"{}", 1),
+        (b"{}\n", 1),
+        (b"{}\n{}", 2),
+        (b"\n", 1),
+        (b"\n\n", 2),
+        ("{\u2028}\n{\u2029}\n{\x85}".encode(), 3),
+        (b"{}\r{}\x0b\x0c\x1c\x1e{}\r\n", 1),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1 << 16])
+def test_only_a_newline_ends_a_line_and_a_last_one_without_it_counts(content: bytes, events: int, size: int) -> None:
+    (member,), _ = read(chunked(archive_of(gzip.compress(content)), size))
+    assert (member.content, member.bytes, member.events) == (content, len(content), events)
+
+
+def _with_flags(flags: int, fields: bytes) -> bytes:
+    """A gzip header with optional fields (RFC 1952), and its checksum if the flags have one."""
+    header = struct.pack("<4BIBB", 0x1F, 0x8B, 8, flags, 0, 0, 3) + fields
+    return header + struct.pack("<H", zlib.crc32(header) & 0xFFFF) * bool(flags & 2) + GZIP[10:]
+
+
+EXTRA = struct.pack("<H", 4) + b"ab\0\0"
+GZIP_FORMS = {
+    "several members": (GZIP * 3, LINES * 3),
+    "an empty member": (gzip.compress(b""), b""),
+    "an empty member between others": (GZIP + gzip.compress(b"") + GZIP, LINES * 2),
+    "a thousand empty members": (gzip.compress(b"") * 1000, b""),
+    "a name": (_with_flags(8, b"a.json\0"), LINES),
+    "a comment": (_with_flags(16, b"\xff\0"), LINES),
+    "an extra field": (_with_flags(4, EXTRA), LINES),
+    "a header checksum": (_with_flags(2, b""), LINES),
+    "all of them": (_with_flags(2 | 4 | 8 | 16 | 1, EXTRA + b"a\0b\0"), LINES),
+    "stored blocks": (gzip.compress(LINES, 0), LINES),
+}
+
+
+@pytest.mark.parametrize("form", GZIP_FORMS)
+@pytest.mark.parametrize("size", [1, 2, 5, 1 << 16])
+def test_reads_each_form_of_gzip(form: str, size: int) -> None:
+    packed, content = GZIP_FORMS[form]
+    assert gzip.decompress(packed) == content
+    (member,), _ = read(chunked(archive_of(packed), size), compressed=True)
+    assert (member.content, member.landing) == (content, packed)
+
+
+def _flipped(data: bytes, position: int) -> bytes:
+    damaged = bytearray(data)
+    damaged[position] ^= 1
+    return bytes(damaged)
+
+
+BROKEN_GZIP = {
+    "nothing": (b"", "cut"),
+    "cut in the header": (GZIP[:5], "cut"),
+    "cut in the data": (GZIP[:-9], "cut"),
+    "cut in the trailer": (GZIP[:-1], "cut"),
+    "second member cut": (GZIP + GZIP[:-1], "cut"),
+    "second header cut": (GZIP + GZIP[:1], "cut"),
+    "zeros behind it": (GZIP + bytes(512), "more than gzip"),
+    "a byte behind it": (GZIP + b"\n", "more than gzip"),
+    "no gzip": (LINES, "not gzip"),
+    "another method": (_flipped(GZIP, 2), "not gzip"),
+    "checksum": (_flipped(GZIP, -8), "checksum or size"),
+    "last byte of the checksum": (_flipped(GZIP, -5), "checksum or size"),
+    "size": (_flipped(GZIP, -4), "checksum or size"),
+    "last byte of the size": (_flipped(GZIP, -1), "checksum or size"),
+    "checksum of an empty member": (_flipped(gzip.compress(b""), -8), "checksum or size"),
+    "data": (GZIP[:10] + b"\xff" + GZIP[11:], "damaged"),
+    "unknown flags": (_with_flags(0x20, b""), "flags"),
+    "header checksum": (_flipped(_with_flags(2, b""), 10), "checksum of its gzip header"),
+    "an endless name": (_with_flags(8, b"n" * 500_000), "no end"),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("size", [1, 1 << 16])
+@pytest.mark.parametrize("form", BROKEN_GZIP)
+def test_gzip_that_is_not_whole_is_broken_and_the_message_names_the_member(
+    form: str,
+    size: int,
+    *,
+    compressed: bool,
+) -> None:
+    """The zip around it is whole, and its checksum holds."""
+    packed, words = BROKEN_GZIP[form]
+    with pytest.raises(BrokenArchive, match=rf"^'187520/187520_2025-11-04_0#0\.json\.gz': .*{words}"):
+        read(chunked(archive_of(packed), size if len(packed) < 1000 else 1 << 16), compressed=compressed)
+
+
+@given(data=st.data(), text=st.binary(max_size=300), level=st.integers(0, 9), flush=st.booleans())
+def test_inflate_is_what_zlib_makes_of_it(data: st.DataObject, text: bytes, level: int, *, flush: bool) -> None:
+    stream = zlib.compressobj(level, zlib.DEFLATED, -15)
+    packed = stream.compress(text) + (stream.flush(zlib.Z_FULL_FLUSH) if flush else b"") + stream.flush()
+    rest = data.draw(st.binary(max_size=10))
+    step = data.draw(st.integers(1, 40))
+    inflate, found, left = Inflate("a"), bytearray(), b""
+    for chunk in chunked(packed + rest, step):
+        if inflate.ended:
+            left += chunk
+        else:
+            found += b"".join(inflate.feed(chunk))
+            left = inflate.unused
+    assert (bytes(found), inflate.ended, left) == (text, True, rest)
+
+
+@pytest.mark.parametrize("beside", range(-2, 3))
+@pytest.mark.parametrize("make", [bytes, lambda size: b"0123456789abcdef" * (size // 16) + b"!" * (size % 16)])
+def test_output_that_just_fills_a_piece_is_not_left_inside(beside: int, make: Callable[[int], bytes]) -> None:
+    text = make(2 * PIECE_OUT + beside)
+    inflate = Inflate("a")
+    assert b"".join(inflate.feed(deflate(text))) == text
+    assert inflate.ended
