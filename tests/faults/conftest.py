@@ -14,6 +14,7 @@ from local.host import FunctionsHost
 from local.simulator import Simulator
 from tests.faults.exports import API_KEY, DAY, ROOT, SECRET_KEY, Exports, leaks
 from tests.faults.reader import Landed, Reader
+from tests.faults.scene import Scene
 from tests.faults.storage_proxy import StorageProxy
 
 DAY_FILES = {
@@ -54,12 +55,6 @@ def proxy(azurite: Azurite) -> Iterator[StorageProxy]:
 
 
 @pytest.fixture
-def proxied(environ: dict[str, str], proxy: StorageProxy) -> dict[str, str]:
-    """App settings for the same container, by way of the proxy."""
-    return environ | {"EXPORT_STORAGE": proxy.connection_string}
-
-
-@pytest.fixture
 def exports(environ: dict[str, str]) -> Exports:
     """Runs of days with the settings of the test."""
     return Exports(environ)
@@ -80,6 +75,14 @@ def before(request: pytest.FixtureRequest, exports: Exports, simulator: Simulato
         simulator.put(DAY, 12, 0, b'{"uuid":"later"}\n')
         simulator.requests.clear()
     return reader.files(DAY)
+
+
+@pytest.fixture
+def scene(
+    container: ContainerClient, simulator: Simulator, proxy: StorageProxy, exports: Exports, reader: Reader
+) -> Scene:
+    """All of these together."""
+    return Scene(container, simulator, proxy, exports, reader)
 
 
 @pytest.fixture

@@ -1,0 +1,255 @@
+"""A storage account that fails: an HTTP proxy in front of the emulator that breaks just the requests a rule names.
+
+Shared-key signatures cover the path, not the host, so that a request goes through as it came. Loopback only.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from local.azurite import ACCOUNT, KEY, Azurite
+from local.simulator import Gate
+
+PARTS_BEFORE_BLOB = 2
+"""A path begins with the account and the container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request. `what` is stage, commit, put, delete, read, list, lease or container."""
+
+    what: str
+    name: str
+    """The whole name of the blob; empty where a request is about none."""
+    lease_action: str = ""
+
+    @property
+    def step(self) -> str:
+        """What the request is to the protocol: `put manifest`, `put status`, `commit`, `acquire`, and so on."""
+        if self.what == "put":
+            return f"put {self.name.partition('/')[0].removesuffix('s')}".replace("statu", "status")
+        return self.lease_action or self.what
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes what the container holds, or who holds a lease."""
+        return self.what not in ("read", "list", "container")
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.name.rpartition('/')[2]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What goes wrong with one request."""
+
+    status: int | None = None
+    """Answered by this, and never passed on."""
+    code: str = ""
+    """The storage's word for it."""
+    hold: Gate | None = None
+    """Passed on only once the gate is open, whether or not the one who asked still waits: a write in the network."""
+    before: Callable[[], None] = lambda: None
+    """Called before it is passed on."""
+    after: Callable[[], None] = lambda: None
+    """Called once the storage has carried it out, before the answer goes back."""
+    dropped: bool = False
+    """Never passed on: the connection ends without an answer."""
+    lost: bool = False
+    """Carried out, but the answer gets lost: the connection ends."""
+
+
+BUSY = Fault(status=503, code="ServerBusy")
+BROKEN = Fault(status=500, code="InternalError")
+FORBIDDEN = Fault(status=403, code="AuthorizationPermissionMismatch")
+DROPPED = Fault(dropped=True)
+LOST = Fault(lost=True)
+
+Rule = Callable[[Asked], Fault | None]
+"""What goes wrong with a request; None lets it through."""
+
+
+def at(step: str, fault: Fault, *, first: int = 1, times: int = 1) -> Rule:
+    """The fault at the `first` request of this step and those after it, `times` in all; the others go through."""
+    return at_any(lambda asked: asked.step == step, fault, first=first, times=times)
+
+
+def at_any(test: Callable[[Asked], bool], fault: Fault, *, first: int = 1, times: int = 1) -> Rule:
+    """The fault at the `first` request that passes a test and those after it, `times` in all."""
+    count = itertools.count(1)
+    lock = threading.Lock()
+
+    def rule(asked: Asked) -> Fault | None:
+        if not test(asked):
+            return None
+        with lock:
+            number = next(count)
+        return fault if first <= number < first + times else None
+
+    return rule
+
+
+def one_after_the_other(*rules: Rule) -> Rule:
+    """The fault of the first rule that has one. Those after it are not asked then, and do not count."""
+    return lambda asked: next((fault for rule in rules if (fault := rule(asked))), None)
+
+
+ALWAYS = 1_000_000
+"""Times: as often as it is asked."""
+
+
+class StorageProxy:
+    """Stands in front of an emulator; a context manager that serves from start to end. `rule` can be set at any time.
+
+    Requests of one rule are asked about one at a time; `requests` holds all so far, in order of their arrival.
+    """
+
+    def __init__(self, azurite: Azurite) -> None:
+        self.rule: Rule = lambda _: None
+        self.requests: list[Asked] = []
+        self.azurite = azurite
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.proxy = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="storage proxy")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def connection_string(self) -> str:
+        """For `EXPORT_STORAGE`. It has blobs only."""
+        port = self._server.server_address[1]
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
+        )
+
+    def fault_of(self, asked: Asked) -> Fault | None:
+        """Note a request, and say what is to go wrong with it."""
+        with self._lock:
+            self.requests.append(asked)
+        return self.rule(asked)
+
+    def steps(self) -> list[str]:
+        """The steps of all writes so far, in order of their arrival."""
+        with self._lock:
+            return [asked.step for asked in self.requests if asked.writes]
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+    proxy: StorageProxy
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is what these tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: _Server
+
+    def _handle(self) -> None:
+        proxy = self.server.proxy
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = proxy.fault_of(_asked(self.command, self.path, self.headers.get("x-ms-lease-action", ""))) or Fault()
+        if fault.status:
+            self._refuse(fault)
+            return
+        if fault.hold:
+            fault.hold.reached.set()
+            while not fault.hold.opened.wait(0.02):
+                if proxy.stopping.is_set():
+                    self._hang_up()
+                    return
+        fault.before()
+        if fault.dropped:
+            self._hang_up()
+            return
+        try:
+            answer, content = self._pass_on(body)
+        except (OSError, http.client.HTTPException):
+            self._hang_up()  # the emulator is away
+            return
+        fault.after()
+        if fault.lost:
+            self._hang_up()
+            return
+        self._answer(answer.status, answer.reason, answer.getheaders(), content)
+
+    do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = _handle  # noqa: N815 - names that the base class asks for
+
+    def _pass_on(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        to = urlsplit(self.server.proxy.azurite.blob_url)
+        connection = http.client.HTTPConnection(to.hostname or "", to.port, timeout=30)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() != "connection":
+                    connection.putheader(name, value)
+            connection.putheader("Connection", "close")
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            return answer, answer.read()
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, reason: str, headers: list[tuple[str, str]], content: bytes) -> None:
+        self.send_response_only(status, reason)
+        for name, value in headers:
+            if name.lower() not in ("connection", "transfer-encoding", "keep-alive", "content-length"):
+                self.send_header(name, value)
+        length = {name.lower(): value for name, value in headers}.get("content-length", "0")
+        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
+
+    def _refuse(self, fault: Fault) -> None:
+        content = f'<?xml version="1.0"?><Error><Code>{fault.code}</Code><Message>Broken.</Message></Error>'.encode()
+        headers = [("x-ms-error-code", fault.code), ("Content-Type", "application/xml")]
+        self._answer(fault.status or 0, "Broken", headers, b"" if self.command == "HEAD" else content)
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: `requests` tells it all."""
+
+
+def _asked(method: str, path: str, lease_action: str) -> Asked:
+    parts = urlsplit(path)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    name = unquote("/".join(parts.path.lstrip("/").split("/")[PARTS_BEFORE_BLOB:]))
+    comp = query.get("comp", "")
+    if comp == "list":
+        return Asked("list", query.get("prefix", ""))
+    if query.get("restype") == "container":
+        return Asked("container", "")
+    if method == "PUT":
+        what = {"block": "stage", "blocklist": "commit", "lease": "lease"}.get(comp, "put")
+        return Asked(what, name, lease_action)
+    return Asked("delete" if method == "DELETE" else "read", name)
