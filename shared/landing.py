@@ -5,7 +5,7 @@ All names are whole blob names (see `names`). Everything that `azure.storage.blo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from azure.core.credentials import TokenCredential
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
+    DeserializationError,
     HttpResponseError,
     ResourceExistsError,
     ServiceRequestError,
@@ -40,7 +41,7 @@ CONNECT_SECONDS = 20
 READ_SECONDS = 60
 CONNECTIONS = 24
 _BUSY = (408, 429, 500, 502, 503, 504)
-_NOT_FOUND = 404
+_REFUSALS = 400
 _REFUSED = (409, 412)
 
 
@@ -96,6 +97,19 @@ class Lease:
             self._client.release()
 
 
+class _Body:
+    """A request's body in pieces, sent one after the other, and again if the request is repeated."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pieces))
+
+
 class Landing:
     """A blob container, by whole blob names. Safe to use from several threads."""
 
@@ -117,10 +131,11 @@ class Landing:
                 if _code(error) != "ContainerAlreadyExists":
                     raise
 
-    def stage(self, name: str, block_id: str, data: bytes) -> None:
+    def stage(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
         """Upload one block. It stays invisible until it is committed, and goes by itself after a week."""
+        body = _Body(pieces)
         with _translated(name, "stage a block"):
-            self._container.get_blob_client(name).stage_block(block_id, data, length=len(data))
+            self._container.get_blob_client(name).stage_block(block_id, body, length=len(body))
 
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
         """Make a blob of staged blocks, only where nothing is.
@@ -302,7 +317,7 @@ def _translated(name: str, what: str) -> Iterator[None]:
             f"The storage account did not answer when asked to {what} ({name}): {type(error).__name__}. "
             "Is the account reachable from here?"
         ) from error
-    except AzureError as error:
+    except (AzureError, DeserializationError) as error:
         raise StorageUnavailable(f"The storage failed to {what} ({name}): {type(error).__name__}.") from error
 
 
@@ -318,7 +333,8 @@ def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
             f"The container does not exist (to {what}: {name}). Create the one that EXPORT_CONTAINER names, or deploy "
             "the template, which does."
         )
-    if code in ("ContainerBeingDeleted", "ContainerDisabled", "ServerBusy") or status in _BUSY:
+    # Below 400 the storage had said yes, and the answer broke off; without a status something stood in between.
+    if code in ("ContainerBeingDeleted", "ContainerDisabled", "ServerBusy") or status in _BUSY or status < _REFUSALS:
         return StorageUnavailable(f"The storage account could not {what} ({name}) now: {status} {code}.")
     if status in _REFUSED:
         return ConditionNotMet(f"The storage refused to {what} ({name}): {code}.")

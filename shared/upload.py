@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
@@ -19,8 +19,8 @@ BYTES_IN_FLIGHT = 4 * BLOCK_BYTES
 THREADS = 16
 """Requests at once: small files must not wait for one round trip after another."""
 
-Stage = Callable[[str, str, bytes], None]
-"""Stages one block: blob name, block id, bytes."""
+Stage = Callable[[str, str, Sequence[bytes]], None]
+"""Stages one block: blob name, block id, its bytes in pieces. Joining them would cost a copy of each byte."""
 
 
 class Upload:
@@ -72,10 +72,10 @@ class Upload:
 
     def _stage(self) -> None:
         block_id = f"{self._block_prefix}{len(self.block_ids):05d}"
-        data = self._landing[0] if len(self._landing) == 1 else b"".join(self._landing)
+        pieces, size = self._landing, self._landing_bytes
         self._landing, self._landing_bytes = [], 0
         self.block_ids.append(block_id)
-        self._uploader.stage(self.name, block_id, data)
+        self._uploader.stage(self.name, block_id, pieces, size)
 
 
 class Uploader:
@@ -103,9 +103,9 @@ class Uploader:
         """A new file. `block_prefix` is of one length and never used for this blob before."""
         return Upload(self, name, block_prefix)
 
-    def stage(self, name: str, block_id: str, data: bytes) -> None:
-        """Stage a block as soon as the budget allows."""
-        self._submit(self._pool, self._staging, len(data), lambda: self._stage(name, block_id, data))
+    def stage(self, name: str, block_id: str, pieces: Sequence[bytes], size: int) -> None:
+        """Stage a block of so many bytes as soon as the budget allows."""
+        self._submit(self._pool, self._staging, size, lambda: self._stage(name, block_id, pieces))
 
     def hash(self, update: Callable[[], None], size: int) -> None:
         """Run a file's next checksum step, in order."""

@@ -12,6 +12,7 @@ import requests
 
 from shared.amplitude import Amplitude
 from shared.archive import Archive
+from shared.inflate import PIECE_OUT
 from shared.landing import open_landing
 from shared.settings import load_settings
 from shared.upload import BLOCK_BYTES, Uploader
@@ -47,10 +48,10 @@ def checksum(_: date) -> int:
 
 def upload(day: date) -> int:
     """As many bytes from memory, in the project's blocks, by the project's threads."""
-    block = os.urandom(BLOCK_BYTES)
+    block = [os.urandom(PIECE_OUT)] * (BLOCK_BYTES // PIECE_OUT)
     with open_landing(load_settings(os.environ)) as landing, Uploader(landing.stage) as uploader:
         for number, size in enumerate(_blocks()):
-            uploader.stage(f"{day}.json", f"{number:05d}", block[:size] if size < BLOCK_BYTES else block)
+            uploader.stage(f"{day}.json", f"{number:05d}", block if size == BLOCK_BYTES else [bytes(size)], size)
         uploader.settle()
     return _decompressed()
 

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -37,8 +37,9 @@ class Storage:
         self.done_bytes = 0
         self._lock = threading.Lock()
 
-    def stage(self, name: str, block_id: str, data: bytes) -> None:
+    def stage(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
         """Stage a block once the gate is open."""
+        data = b"".join(pieces)
         self.arrived.release()
         assert self.gate.wait(SECONDS)
         with self._lock:
@@ -64,9 +65,9 @@ class Storage:
 def failing(bad: str = "") -> Stage:
     """A stage that fails for one block, or for all."""
 
-    def stage(name: str, block_id: str, data: bytes) -> None:
+    def stage(name: str, block_id: str, pieces: Sequence[bytes]) -> None:
         if bad in block_id:
-            raise OSError(f"{name} {block_id} {len(data)}")
+            raise OSError(f"{name} {block_id} {sum(map(len, pieces))}")
 
     return stage
 
@@ -173,7 +174,7 @@ def test_small_files_are_staged_side_by_side() -> None:
 def test_nothing_is_staged_before_a_block_is_full() -> None:
     """Bytes are handed on when a block is full, or at the end: each log entry stands where it must."""
     log: list[str] = []
-    with Uploader(lambda _, block_id, data: log.append(f"{block_id} {len(data)}")) as uploader:
+    with Uploader(lambda _, block_id, pieces: log.append(f"{block_id} {sum(map(len, pieces))}")) as uploader:
         file = uploader.upload("file", "x-")
         for size in (4, 5, 3, 2):
             log.append(f"write {size}")
