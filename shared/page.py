@@ -33,9 +33,10 @@ STATES = ("complete", "empty", "running", "queued", "failed", "missing", "expire
 LEVELS = 5
 """Shades of the calendar, by number of events."""
 BAR_STEPS = 20
+_FIRST_MONTH = 12
+"""January of the year 1, counted in months from January of the year 0."""
 MAX_FILES = 2000
 """Rows of a day's table of files; whatever lies beyond stands in the manifest."""
-RANGES = (("30 days", 30), ("90 days", 90), ("A year", 366))
 
 
 def coverage_page(rows: Sequence[Row], first: date, last: date, now: datetime) -> Page:
@@ -251,11 +252,10 @@ class Calendar:
     @property
     def ranges(self) -> list[tuple[str, date, date, bool]]:
         """Ranges of usual lengths that end where this one does, and whether this one is it."""
-        length = (self.last - self.first).days + 1
-        return [
-            (text, self.last - timedelta(days=min(days - 1, (self.last - date.min).days)), self.last, days == length)
-            for text, days in RANGES
-        ]
+        month = self.last.year * 12 + self.last.month - 12  # counted from January of the year 0
+        starts = [(f"{days} days", date.fromordinal(max(self.last.toordinal() - days + 1, 1))) for days in (30, 90)]
+        starts.append(("12 months", date(month // 12, month % 12 + 1, 1) if month >= _FIRST_MONTH else date.min))
+        return [(text, first, self.last, first == self.first) for text, first in starts]
 
 
 def _alike(one: DayView, other: DayView) -> bool:

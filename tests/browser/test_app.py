@@ -113,6 +113,29 @@ def test_fewer_events_take_a_days_place_only_after_a_question_that_names_the_num
     expect(section.get_by_role("button", name="Replace …")).to_have_count(0)
 
 
+def test_a_run_that_somebody_else_started_is_followed_through_lost_answers(
+    page: Page, open_page: Open, host: FunctionsHost, simulator: Simulator
+) -> None:
+    gate = Gate()
+    simulator.fail(Fault(pause=gate))
+    requests.post(f"{host.url}/api/exports/{DAY}", headers=host.auth, timeout=SECONDS).raise_for_status()
+    gate.wait_until_reached(SECONDS)
+    section = opened(page)  # drawn before: it still offers to export the day, and is told that somebody does
+    section.get_by_role("button", name="Export this day").click()
+    expect(page.locator(f"#live-{DAY}")).to_contain_text("running")
+
+    day = open_page(f"{host.url}/api/exports/{DAY}?code={host.key}")
+    live = day.locator(f"#live-{DAY}")
+    expect(live).to_contain_text("running")  # without a click
+    lost = [True, True]
+    day.route(re.compile("/api/exports/"), lambda route: route.abort() if lost and lost.pop() else route.continue_())
+    expect(live).to_contain_text("no answer just now", timeout=SECONDS * 1000)
+    gate.open()
+    expect(live).to_contain_text("complete", timeout=SECONDS * 1000)
+    expect(day.get_by_role("heading", name="Files")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 of 30 days have landed", timeout=SECONDS * 1000)
+
+
 def test_a_run_that_is_refused_says_why(page: Page, host: FunctionsHost) -> None:
     section = opened(page)
     expect(section.get_by_role("button", name="Export this day")).to_be_visible()

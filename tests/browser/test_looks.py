@@ -37,7 +37,7 @@ PAGES: dict[str, Rendered] = {
     "hostile-month": coverage_page(hostile_rows(), FIRST, LAST, NOW),
     "hostile-day": day_page(hostile_answer(SATURDAY), NOW),
     "year": coverage_page(
-        [landed(LAST - timedelta(days=n)) for n in reversed(range(366))], LAST - timedelta(days=365), LAST, NOW
+        [landed(LAST - timedelta(days=n)) for n in range(364, 29, -1)] + month(), date(2024, 12, 1), LAST, NOW
     ),
 }
 
@@ -213,7 +213,7 @@ def test_pictures(
     """Both schemes differ, and each picture shows something; UPDATE_SCREENSHOTS=1 keeps them for the docs."""
     file, name, fragment, options = shown
     page = open_page(serve(PAGES[name]) + fragment, **options)
-    taken = picture(page, file, full_page="#" in fragment)
+    taken = picture(page, file, full_page=name == "month")
     paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(16, 20, 19)" if options["color_scheme"] == "dark" else "rgb(246, 247, 246)")
     assert len(taken) > 20_000

@@ -177,6 +177,25 @@ def test_links_lead_to_the_ranges_before_and_after(
     assert [a["value"] for a in page.find("input")] == [str(first), str(last)]
 
 
+@pytest.mark.parametrize(
+    ("last", "year"),
+    [
+        (LAST, date(2024, 12, 1)),
+        (date(2024, 12, 31), date(2024, 1, 1)),
+        (date(2025, 1, 1), date(2024, 2, 1)),
+        (date(1, 12, 31), date.min),
+        (date(1, 11, 30), date.min),
+        (date.min, date.min),
+    ],
+)
+def test_the_usual_ranges_end_where_this_one_does_and_hold_a_year_at_most(last: date, year: date) -> None:
+    ranges = Calendar([], last, last, LAST).ranges
+    assert [text for text, *_ in ranges] == ["30 days", "90 days", "12 months"]
+    assert ranges[2][1:3] == (year, last)
+    assert all((end - start).days < 366 for _, start, end, _ in ranges)
+    assert Calendar([], FIRST, LAST, LAST).ranges[0][3]  # this one is it
+
+
 def test_months_are_whole_weeks_from_monday_and_hold_each_day_of_the_range_once() -> None:
     months = Calendar([], date(2024, 2, 27), date(2024, 4, 2), LAST).months
     assert [first for first, _ in months] == [date(2024, 2, 27), date(2024, 3, 1), date(2024, 4, 1)]
