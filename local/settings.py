@@ -39,5 +39,5 @@ def _from_json(file: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
-            f"{file.name} is not readable ({type(error).__name__}): copy local.settings.json.example anew, and fill it in."
+            f"{file.name} is not readable ({type(error).__name__}): copy local.settings.json.example anew."
         ) from None
