@@ -29,8 +29,8 @@
       link.href = url;
     }
     for (const form of document.querySelectorAll("main form")) {
-      const field = Object.assign(document.createElement("input"), { type: "hidden", name: "code", value: key });
-      form.append(field);
+      if (form.elements.code) continue;
+      form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "code", value: key }));
     }
   }
 
@@ -46,35 +46,34 @@
     }
   }
 
-  // One line for each run followed. The text is announced, so it changes only when there is something to say.
+  // One line for each run followed. Its state is announced, its figures are not: they change all the time.
   function line(day) {
     const id = `live-${day}`;
     if (!document.getElementById(id)) {
       const row = Object.assign(document.createElement("p"), { id });
-      row.append(document.createElement("span"));
+      const figures = document.createElement("small");
+      figures.setAttribute("aria-live", "off");
+      row.append(document.createElement("span"), figures);
       live.append(row);
     }
     return document.getElementById(id);
   }
 
-  function tell(day, text, { kind = "", hours = null } = {}) {
-    const row = line(day), span = row.querySelector("span");
+  function tell(day, text, { kind = "", figures = "", hours = null } = {}) {
+    const row = line(day), said = row.querySelector("span");
     row.className = kind;
-    if (span.textContent !== `${day}: ${text}`) span.textContent = `${day}: ${text}`;
+    if (said.textContent !== `${day}: ${text}`) said.textContent = `${day}: ${text}`;
+    row.querySelector("small").textContent = figures;
     let bar = row.querySelector("progress");
-    if (hours !== null && !bar) {
+    if (hours === null) bar?.remove();
+    else if (!bar) {
       bar = Object.assign(document.createElement("progress"), { max: 24 });
       bar.setAttribute("aria-label", `Hours of ${day} done`);
       row.append(bar);
     }
     if (hours) bar.value = hours; // without a value it shows that something goes on
-    if (kind) {
-      bar?.remove();
-      if (!row.querySelector("button")) {
-        const close = Object.assign(document.createElement("button"), { textContent: "Close", onclick: () => row.remove() });
-        row.append(close);
-      }
-    } else row.querySelector("button")?.remove();
+    row.querySelector("button")?.remove();
+    if (kind) row.append(Object.assign(document.createElement("button"), { textContent: "Close", onclick: () => row.remove() }));
   }
 
   const problem = async (answer) => {
@@ -118,14 +117,15 @@
   function progress(day, state) {
     const at = state.progress || {}, hours = Number(at.hours_done) || 0, events = Number(at.events) || 0;
     if (state.status === "queued") return tell(day, state.error ? `waits for its next try after ${state.error.type}` : "queued");
-    const done = hours ? `, ${hours} of 24 hours done` : "";
-    tell(day, `running${done}${events ? `, ${events.toLocaleString("en")} events so far` : ""}`, { hours });
+    const figures = [hours ? `${hours} of 24 hours` : "", events ? `${events.toLocaleString("en")} events` : ""];
+    tell(day, "running", { figures: figures.filter(Boolean).join(", "), hours });
   }
 
   function finish(day, state) {
     const totals = state.manifest?.totals;
-    if (state.error) tell(day, `${state.status}, ${state.error.type}. The page says what to do.`, { kind: "bad" });
-    else tell(day, `${state.status}${totals ? `, ${totals.events.toLocaleString("en")} events in ${totals.files} files` : ""}`, { kind: state.status === "failed" ? "bad" : "good" });
+    if (state.error) return tell(day, `${state.status}, ${state.error.type}. The page says what to do.`, { kind: "bad" });
+    const held = totals ? `, ${totals.events.toLocaleString("en")} events in ${totals.files} files` : "";
+    tell(day, state.status + held, { kind: state.status === "failed" ? "bad" : "good" });
   }
 
   // The server draws the page anew, so that what it says is always the server's.

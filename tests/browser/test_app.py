@@ -145,6 +145,9 @@ def test_a_run_that_is_refused_says_why(page: Page, host: FunctionsHost) -> None
     section.get_by_role("button", name="Export this day").click()
     expect(page.locator(f"#live-{DAY}")).to_contain_text("not started: 2999-01-01 lies in the future")
     assert landed_nothing(host)
+    page.get_by_role("button", name="Show").click()  # drawn anew and prepared anew, the form has the key just once
+    page.wait_for_url(lambda url: "from=" in url)
+    assert page.url.count("code=") == 1
 
 
 def landed_nothing(host: FunctionsHost) -> bool:
