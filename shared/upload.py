@@ -16,7 +16,7 @@ BLOCK_BYTES = 8 * 1024 * 1024
 """Large enough that a request's cost does not count, small enough that several fit into memory."""
 
 BYTES_IN_FLIGHT = 4 * BLOCK_BYTES
-THREADS = 16
+THREADS = 24
 """Requests at once: small files must not wait for one round trip after another."""
 
 Stage = Callable[[str, str, Sequence[bytes]], None]
