@@ -199,7 +199,7 @@ def _check_caller(request: func.HttpRequest, environ: Mapping[str, str]) -> None
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     foreign = site not in (None, "same-origin", "none")
     if origin and site is None:
-        foreign = urlsplit(origin).netloc != urlsplit(request.url).netloc
+        foreign = origin.partition("://")[2] != urlsplit(request.url).netloc
     if foreign:
         raise Problem(403, "A page of another site may not start an export. Use the app's own page, or no browser.")
 
