@@ -41,4 +41,4 @@ lock: setup ## pins the requirements anew
 			--custom-compile-command "make lock" $${set%:*}.in -o $${set%:*}.txt; done
 
 clean: ## removes what setting up and running left
-	@rm -rf .venv .venv-3.12 .venv-checkov .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules tests/infra/kusto/node_modules
+	@rm -rf .venv .venv-3.12 .venv-checkov .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules tests/browser/node_modules tests/infra/kusto/node_modules
