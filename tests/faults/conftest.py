@@ -98,8 +98,8 @@ def host(azurite: Azurite, environ: dict[str, str]) -> Iterator[FunctionsHost]:
 @pytest.fixture(autouse=True)
 def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Whatever a test provokes: no line of any logger, with the exception it carries, holds a secret."""
-    caplog.set_level(logging.INFO)
     caplog.set_level(logging.WARNING, logger="azure")  # as the app and the command line set it
+    caplog.set_level(logging.INFO)  # the last one counts for what is kept
     yield
     logged = "\n".join(caplog.handler.format(record) for record in caplog.get_records("call"))
     assert not leaks(logged)
