@@ -44,6 +44,16 @@ def blobs(held_environ: dict[str, str], held_host: FunctionsHost) -> Iterator[Co
         yield container
 
 
+@pytest.fixture
+def queue(held_environ: dict[str, str], held_host: FunctionsHost) -> Iterator[QueueClient]:
+    """The app's queue, emptied: no more messages come than can be looked at."""
+    assert held_host.url
+    connection = held_environ["EXPORT_STORAGE"]
+    with closing(QueueClient.from_connection_string(connection, held_environ["EXPORT_QUEUE"])) as queue:
+        queue.clear_messages()
+        yield queue
+
+
 def ask(host: FunctionsHost, method: str, path: str, **headers: str) -> requests.Response:
     """Ask with the host's key, by exactly this path, and check what holds for every answer of the app."""
     request = requests.Request(method, host.url, headers={**host.auth, **headers}).prepare()
@@ -71,11 +81,9 @@ def url(host: FunctionsHost, day: date) -> str:
     return f"{host.url}/api/exports/{day}"
 
 
-def messages(environ: dict[str, str], day: date) -> list[dict[str, Any]]:
+def messages(queue: QueueClient, day: date) -> list[dict[str, Any]]:
     """What waits in the queue for a day."""
-    queue = QueueClient.from_connection_string(environ["EXPORT_STORAGE"], environ["EXPORT_QUEUE"])
-    with closing(queue):
-        documents = [json.loads(b64decode(message.content)) for message in queue.peek_messages(32)]
+    documents = [json.loads(b64decode(message.content)) for message in queue.peek_messages(32)]
     return [document for document in documents if document["date"] == day.isoformat()]
 
 
@@ -88,7 +96,7 @@ def put_status(blobs: ContainerClient, status: RunStatus) -> BlobLeaseClient:
 # Asking for a run
 
 
-def test_a_day_is_queued(held_host: FunctionsHost, held_environ: dict[str, str], day: date) -> None:
+def test_a_day_is_queued(held_host: FunctionsHost, queue: QueueClient, day: date) -> None:
     answer = ask(held_host, "POST", f"/{day}")
     run_id = answer.json()["run_id"]
     assert answer.status_code == 202
@@ -100,25 +108,23 @@ def test_a_day_is_queued(held_host: FunctionsHost, held_environ: dict[str, str],
         "status": "queued",
         "status_url": url(held_host, day),
     }
-    assert messages(held_environ, day) == [
-        {"date": day.isoformat(), "run_id": run_id, "trigger": "http", "replace": False}
-    ]
+    assert messages(queue, day) == [{"date": day.isoformat(), "run_id": run_id, "trigger": "http", "replace": False}]
     seen = ask(held_host, "GET", f"/{day}").json()
     assert (seen["status"], seen["run_id"], seen["manifest"], seen["error"]) == ("queued", run_id, None, None)
 
 
-def test_a_queued_day_keeps_its_run(held_host: FunctionsHost, held_environ: dict[str, str], day: date) -> None:
+def test_a_queued_day_keeps_its_run(held_host: FunctionsHost, queue: QueueClient, day: date) -> None:
     """However often it is asked for there is one run and one message."""
     first = ask(held_host, "POST", f"/{day}")
     again = ask(held_host, "POST", f"/{day}")
     in_range = ask(held_host, "POST", f"?from={day}&to={day}")
     assert again.status_code == 202
     assert again.json() == first.json() == in_range.json()["runs"][0]
-    assert len(messages(held_environ, day)) == 1
+    assert len(messages(queue, day)) == 1
 
 
 def test_replace_takes_the_place_of_a_run_that_does_not(
-    held_host: FunctionsHost, held_environ: dict[str, str], day: date
+    held_host: FunctionsHost, queue: QueueClient, day: date
 ) -> None:
     """And only of such a one: what replaces already stays, whoever asks."""
     runs = [
@@ -126,7 +132,7 @@ def test_replace_takes_the_place_of_a_run_that_does_not(
         for query in ("", "?replace=true", "?replace=TRUE", "")
     ]
     assert runs[0] != runs[1] == runs[2] == runs[3]
-    assert [(message["run_id"], message["replace"]) for message in messages(held_environ, day)] == [
+    assert [(message["run_id"], message["replace"]) for message in messages(queue, day)] == [
         (runs[0], False),
         (runs[1], True),
     ]
@@ -135,7 +141,7 @@ def test_replace_takes_the_place_of_a_run_that_does_not(
 @pytest.mark.parametrize(("minutes", "new_runs"), [(58, 0), (61, 1)])
 def test_a_run_that_has_waited_for_an_hour_gives_way(  # noqa: PLR0913, PLR0917 - fixtures
     held_host: FunctionsHost,
-    held_environ: dict[str, str],
+    queue: QueueClient,
     blobs: ContainerClient,
     day: date,
     minutes: int,
@@ -145,7 +151,7 @@ def test_a_run_that_has_waited_for_an_hour_gives_way(  # noqa: PLR0913, PLR0917 
     queued_at = datetime.now(UTC) - timedelta(minutes=minutes)
     put_status(blobs, RunStatus(day, "queued", "old", "timer", queued_at=queued_at))
     run_id = ask(held_host, "POST", f"/{day}").json()["run_id"]
-    assert [message["run_id"] for message in messages(held_environ, day)] == [run_id] * new_runs
+    assert [message["run_id"] for message in messages(queue, day)] == [run_id] * new_runs
     assert (run_id == "old") == (not new_runs)
 
 
@@ -161,7 +167,7 @@ def test_a_day_that_is_neither_queued_nor_locked_gets_a_new_run(
 
 
 def test_a_locked_day_is_being_exported(
-    held_host: FunctionsHost, held_environ: dict[str, str], blobs: ContainerClient, day: date
+    held_host: FunctionsHost, queue: QueueClient, blobs: ContainerClient, day: date
 ) -> None:
     """It is not queued; a range says so of it, and queues the others."""
     lease = put_status(blobs, RunStatus(day, "queued", "the-run", "http", queued_at=datetime.now(UTC)))
@@ -178,7 +184,7 @@ def test_a_locked_day_is_being_exported(
         (day.isoformat(), "running"),
     ]
     assert answer.json()["runs"][1] == facts | {"status": "running"}
-    assert messages(held_environ, day) == []
+    assert messages(queue, day) == []
     assert ask(held_host, "GET", f"/{day}").json()["status"] == "running"
     assert ask(held_host, "GET", f"?from={day}&to={day}").json()["days"][0]["status"] == "running"
     lease.release()
@@ -197,13 +203,13 @@ def test_a_run_of_the_app_itself_holds_the_lock(held_host: FunctionsHost) -> Non
     )
 
 
-def test_a_range_is_queued_day_by_day(held_host: FunctionsHost, held_environ: dict[str, str]) -> None:
+def test_a_range_is_queued_day_by_day(held_host: FunctionsHost, queue: QueueClient) -> None:
     """Across 29 February, both ends included, with one message each."""
     runs = ask(held_host, "POST", "?from=2020-02-28&to=2020-03-01&replace=true").json()["runs"]
     assert [run["date"] for run in runs] == ["2020-02-28", "2020-02-29", "2020-03-01"]
     assert len({run["run_id"] for run in runs}) == 3
     for run in runs:
-        (message,) = messages(held_environ, date.fromisoformat(run["date"]))
+        (message,) = messages(queue, date.fromisoformat(run["date"]))
         assert (message["run_id"], message["replace"]) == (run["run_id"], True)
 
 
@@ -269,10 +275,10 @@ def test_a_day_that_is_not_over_cannot_be_had(held_host: FunctionsHost) -> None:
     ],
 )
 def test_a_range_that_cannot_be_queued_queues_nothing(
-    held_host: FunctionsHost, held_environ: dict[str, str], query: str, says: str
+    held_host: FunctionsHost, queue: QueueClient, query: str, says: str
 ) -> None:
     assert re.search(says, problem(ask(held_host, "POST", query), 400))
-    assert messages(held_environ, date(2025, 11, 4)) == []
+    assert messages(queue, date(2025, 11, 4)) == []
 
 
 # What is answered of a day
@@ -394,12 +400,12 @@ def running(host: FunctionsHost) -> dict[str, str]:
     ],
 )
 def test_a_page_of_another_site_starts_nothing(
-    held_host: FunctionsHost, held_environ: dict[str, str], day: date, headers: dict[str, str]
+    held_host: FunctionsHost, queue: QueueClient, day: date, headers: dict[str, str]
 ) -> None:
     headers = {name: value.replace("OWN", held_host.url) for name, value in headers.items()}
     for path in (f"/{day}", f"?from={day}&to={day}"):
         assert "another site" in problem(ask(held_host, "POST", path, **headers), 403)
-    assert messages(held_environ, day) == []
+    assert messages(queue, day) == []
     assert ask(held_host, "GET", "", **headers).status_code == 200, "looking changes nothing"
 
 
@@ -411,9 +417,7 @@ def test_the_apps_own_page_and_no_browser_may(held_host: FunctionsHost, day: dat
     assert ask(held_host, "POST", f"/{day}", **headers).status_code == 202
 
 
-def test_headers_change_neither_method_nor_address(
-    held_host: FunctionsHost, held_environ: dict[str, str], day: date
-) -> None:
+def test_headers_change_neither_method_nor_address(held_host: FunctionsHost, queue: QueueClient, day: date) -> None:
     """What proxies and frameworks sometimes believe is not believed here."""
     headers = {
         "X-HTTP-Method-Override": "POST",
@@ -421,7 +425,7 @@ def test_headers_change_neither_method_nor_address(
         "X-Original-URL": f"/api/exports/{day}",
     }
     assert ask(held_host, "GET", f"/{day}", **headers).status_code == 404
-    assert messages(held_environ, day) == []
+    assert messages(queue, day) == []
     assert ask(held_host, "POST", f"/{day}", **headers).headers["Location"] == url(held_host, day)
 
 
