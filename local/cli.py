@@ -127,7 +127,7 @@ def _coverage(options: argparse.Namespace) -> int:
 
     now = utc_now()
     last = parse_day(options.last) if options.last else newest_complete_day(now)
-    first = parse_day(options.first) if options.first else last - timedelta(days=DEFAULT_DAYS - 1)
+    first = parse_day(options.first) if options.first else last - min(timedelta(days=DEFAULT_DAYS - 1), last - date.min)
     if not 0 <= (last - first).days < MAX_DAYS:
         raise InvalidDate(f"{first} to {last} is no range of 1 to {MAX_DAYS} days.")
     with open_app(find_settings(Path.cwd())) as app:

@@ -34,6 +34,11 @@ CHUNK_BYTES = 256 * 1024
 CONNECT_SECONDS = 30.0
 _WORDS_BYTES = 4096
 _WORDS = 300
+_SMALLER = "It is asked for in halves."
+_NO_SMALLER = (
+    "A single hour cannot be asked for in parts. The same answer has been seen for an empty project, and for keys of "
+    "another one: check in Amplitude that this hour has events. If it has, ask Amplitude's support for the data."
+)
 _TOO_LARGE = re.compile(r"too large|exceed|4\s?GB", re.IGNORECASE)
 
 
@@ -135,7 +140,8 @@ class Amplitude:
             raise BrokenArchive(f"{window}: the answer broke off ({_reason(error)}).") from error
 
     def _refusal(self, response: requests.Response, window: Window) -> ExportError:
-        status, words = response.status_code, self._words(response, window)
+        status, body = response.status_code, self._body(response, window)
+        words = self._words(body)
         said = f"{window}: Amplitude answered {status}" + (f': "{words}".' if words else ".")
         if status in (requests.codes.unauthorized, requests.codes.forbidden):
             return BadCredentials(
@@ -143,12 +149,8 @@ class Amplitude:
                 f"{self._settings.region!r} (AMP_DATA_REGION)."
             )
         if status == requests.codes.bad_request:
-            if _TOO_LARGE.search(words):
-                return ExportTooLarge(
-                    f"{said} A single hour cannot be asked for in parts. The same answer has been seen for an empty "
-                    "project, and for keys of another one: check in Amplitude that this hour has events. If it has, "
-                    "ask Amplitude's support for the data."
-                )
+            if _TOO_LARGE.search(body):
+                return ExportTooLarge(f"{said} {_SMALLER if window.hours > 1 else _NO_SMALLER}")
             return BadRequest(said)
         if status == requests.codes.too_many_requests or status >= requests.codes.server_error:
             return AmplitudeUnavailable(
@@ -166,16 +168,18 @@ class Amplitude:
         """The credentials as the request's header holds them (RFC 7617): a proxy's page may show it."""
         return base64.b64encode(f"{self._settings.api_key}:{self._settings.secret_key}".encode()).decode()
 
-    def _words(self, response: requests.Response, window: Window) -> str:
-        """Amplitude's own words: short, on one line, without tags and without the keys."""
+    def _body(self, response: requests.Response, window: Window) -> str:
+        """How the body of a refusal begins; empty if it cannot be read, for the status says enough."""
         try:
             with self._errors(window):
                 body: bytes = response.raw.read(_WORDS_BYTES, decode_content=True)
         except ExportError:
             return ""
-        except urllib3.exceptions.DecodeError:
-            return ""
-        text = re.sub(r"<[^>]*>", " ", body.decode("utf-8", "replace"))
+        return body.decode("utf-8", "replace")
+
+    def _words(self, body: str) -> str:
+        """Amplitude's own words: short, on one line, without tags and without the keys."""
+        text = re.sub(r"<[^>]*>", " ", body)
         for secret in (*self._settings.secrets, self._auth_value):
             text = text.replace(secret, "***")
         text = "".join(c if c.isprintable() else " " for c in text)

@@ -97,26 +97,30 @@ def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpRespon
     replacing = _flag(request, "replace")
     for day in (first, last):
         check_day(day, app.clock(), app.settings.retention_days)
-    runs, messages = [], []
-    for day in days_between(first, last):
-        try:
-            asked = app.runs.ask(day, "http", replace=replacing)
-        except DayRunning as running:
-            runs.append(
-                {
-                    "date": day.isoformat(),
-                    "run_id": running.status.run_id,
-                    "status": "running",
-                    "status_url": _url(request, day),
-                }
-            )
-            continue
-        if asked.is_new:
-            messages.append(asked.order.to_message())
-        runs.append(_queued(request, asked))
-    if messages:
-        send(messages)
+    messages: list[str] = []
+    try:
+        runs = [_asked(app, request, day, messages, replacing=replacing) for day in days_between(first, last)]
+    finally:
+        # Whatever comes in between: a day that was noted as queued has its message.
+        if messages:
+            send(messages)
     return _json(202, {"runs": runs}, {"Location": f"{_url(request)}?from={first}&to={last}"})
+
+
+def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], *, replacing: bool) -> dict[str, Any]:
+    """Ask for one day of a range: what is answered of it. A new run's message is added to `messages`."""
+    try:
+        asked = app.runs.ask(day, "http", replace=replacing)
+    except DayRunning as running:
+        return {
+            "date": day.isoformat(),
+            "run_id": running.status.run_id,
+            "status": "running",
+            "status_url": _url(request, day),
+        }
+    if asked.is_new:
+        messages.append(asked.order.to_message())
+    return _queued(request, asked)
 
 
 def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
@@ -127,7 +131,7 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     names = Names(app.settings.prefix)
     run, manifest = app.landing.read(names.status(day)), app.landing.read(names.manifest(day))
     if run is None and manifest is None:
-        raise Problem(404, f"{day} was never exported, nor queued. POST to this address to queue it.")
+        raise Problem(404, f"{day} was never exported, nor queued. {_how_to_queue(app, day)}")
     if manifest:
         Manifest.from_json(manifest.data, names.manifest(day))  # what is none of ours is an error, not an answer
     document = day_document(day, run, manifest)
@@ -136,6 +140,14 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
 
         return _page(day_page(document, app.clock()))
     return _json(200, document)
+
+
+def _how_to_queue(app: App, day: date) -> str:
+    try:
+        check_day(day, app.clock(), app.settings.retention_days)
+    except InvalidDate as error:
+        return str(error)
+    return "POST to this address to queue it."
 
 
 def day_document(day: date, run: Document | None, manifest: Document | None) -> dict[str, Any]:

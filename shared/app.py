@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from datetime import datetime
 import requests
 
 from shared.amplitude import Amplitude
-from shared.errors import ExportError
+from shared.errors import ExportError, StorageUnavailable
 from shared.export import Day
 from shared.fetch import Fetcher, Progress, Try
 from shared.journal import RunLog
@@ -52,8 +52,15 @@ class App:
             locked_at=locked_at,
         )
         run_log = RunLog(self.clock)
+
+        def stage(name: str, block_id: str, block: Sequence[bytes]) -> None:
+            with run_log.timed(name, "stage block", sum(map(len, block))):
+                self.landing.stage(name, block_id, block)
+
         try:
-            with requests.Session() as session, Uploader(self.landing.stage) as uploader:
+            with requests.Session() as session, Uploader(stage) as uploader:
+                # What goes in plain text goes to this machine only, and through no proxy that an environment names.
+                session.trust_env = self.settings.export_url.startswith("https:")
                 fetcher = Fetcher(
                     this=this,
                     source=Amplitude(session, self.settings, self.clock),
@@ -61,7 +68,7 @@ class App:
                     settings=self.settings,
                     run_log=run_log,
                     on_progress=self._noted(lock),
-                    on_too_large=lambda hours: lock.note(max_window_hours=hours),
+                    on_too_large=lambda hours: _remember(lock, hours),
                 )
                 day = Day(this, names, self.landing, uploader.each, run_log, self.clock)
                 return day.export(lambda: fetcher.day(status.max_window_hours), lock.check)
@@ -84,6 +91,12 @@ class App:
                 self.on_progress(progress)
 
         return note
+
+
+def _remember(lock: DayLock, hours: int) -> None:
+    """Keep what proved too large, at once: the next try is not to ask for as much again."""
+    with suppress(StorageUnavailable):
+        lock.write(max_window_hours=hours)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from shared.settings import Settings
 from shared.windows import days_between, newest_complete_day, oldest_kept_day
 
 LANDED = ("complete", "empty")
+_RUN_STATUSES = ("queued", "running", "complete", "failed", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,9 @@ def _row(day: date, manifest: Blob | None, status: Blob | None) -> Row:
 def _run(status: Blob | None) -> tuple[str, RunError | None]:
     if status is None:
         return "", None
-    word = status.metadata.get("status", "failed")
+    word = status.metadata.get("status", "")
+    if word not in _RUN_STATUSES:
+        word = "failed"  # a status that somebody else wrote
     if status.leased:
         return "running", None
     if word == "running":
@@ -127,7 +130,7 @@ def died() -> RunError:
     return RunError(
         "RunDied",
         "The run ended without a word: its host was stopped, or ran out of time or memory. "
-        "Its message comes back within ten minutes; or run the day again.",
+        "A run from the queue comes back within ten minutes; any other is to be run again.",
     )
 
 

@@ -125,9 +125,10 @@ class Day:
         events = sum(file.events for file in files)
         volume = compare_volume(events, self._volumes_before())
         warnings = [f"The archive holds {entry!r}, which is no event file: it was not read." for entry in ignored]
-        if volume and volume.ratio is not None and volume.ratio < LOW_VOLUME:
+        if volume and events < LOW_VOLUME * volume.median_events:
             warnings.append(
-                f"Only {events} events, {volume.ratio:.0%} of the median of the days before ({volume.median_events})."
+                f"Only {events} events, {events / volume.median_events:.0%} of the median of the days before "
+                f"({volume.median_events})."
             )
         return Manifest(
             date=self.this.day,
@@ -159,18 +160,17 @@ class Day:
         self.each([_call(self._commit_one, file) for file in commits])
 
     def _commit_one(self, staged: StagedFile) -> None:
-        started = time.monotonic()
         file = staged.file
         metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.this.run_id}
-        self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.this.format], metadata)
-        self.run_log.add(file.name, "commit", "ok", size=file.bytes, seconds=time.monotonic() - started)
+        with self.run_log.timed(file.name, "commit", file.bytes):
+            self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.this.format], metadata)
 
     def _put(self, manifest: Manifest, over: Document | None) -> None:
         """The moment. Once the put was sent, nothing is taken away but what `_tidy` may: it may have come through."""
         name, data = self.names.manifest(self.this.day), manifest.to_json()
-        started = time.monotonic()
         try:
-            self.container.put(name, data, manifest.metadata(), over=over.etag if over else None)
+            with self.run_log.timed(name, "put manifest", len(data)):
+                self.container.put(name, data, manifest.metadata(), over=over.etag if over else None)
         except ConditionNotMet as error:
             if not self._is_ours(name):
                 raise Displaced(
@@ -179,7 +179,6 @@ class Day:
         except StorageUnavailable:
             if not self._is_ours(name):
                 raise
-        self.run_log.add(name, "put manifest", "ok", size=len(data), seconds=time.monotonic() - started)
 
     def _check_age(self) -> None:
         # The sweep takes what is older than any try lives: one that slept for so long may have lost its blobs to it.

@@ -131,12 +131,14 @@ class Fetcher:
                 self._log_halved(window, error)
                 return None
             except (AmplitudeUnavailable, BrokenArchive) as error:
+                self._check_asked(error)
                 slow = isinstance(error, AmplitudeUnavailable) and error.slow
                 if slow and window.hours > 1 and (slow_before or last):
                     self._log_halved(window, error)
+                    self.sleep(error.retry_after or 0)
                     return None
                 if last:
-                    error.args = (f"{error} Tried {attempt} times (EXPORT_MAX_ATTEMPTS).",)
+                    error.args = (f"{error} Tried {'once' if attempt == 1 else f'{attempt} times'} (EXPORT_MAX_ATTEMPTS).",)
                     raise
                 self._wait(window, attempt, error)
             slow_before = slow
@@ -145,16 +147,19 @@ class Fetcher:
     def _log_halved(self, window: Window, error: ExportError) -> None:
         log(logging.WARNING, "window_halved", **self._fields(window), **_what(error))
 
+    def _check_asked(self, error: AmplitudeUnavailable | BrokenArchive) -> None:
+        """End the try where Amplitude asks for a longer pause than a try may make."""
+        if error.retry_after is not None and error.retry_after > LONGEST_ASKED:
+            error.args = (f"{error} It asks to wait {error.retry_after:.0f} seconds, too long to wait within a try.",)
+            raise error
+
     def _wait(self, window: Window, attempt: int, error: AmplitudeUnavailable | BrokenArchive) -> None:
-        """Wait before the next attempt; a `Retry-After` wins, and one that is too long ends the try."""
+        """Wait before the next attempt; a `Retry-After` wins."""
         seconds = error.retry_after
         if seconds is None:
             throttled = isinstance(error, AmplitudeUnavailable) and error.throttled
             base = self.settings.retry_seconds * (2 if throttled else 1)
             seconds = backoff_seconds(attempt, base, self.jitter())
-        elif seconds > LONGEST_ASKED:
-            error.args = (f"{error} It asks to wait {seconds:.0f} seconds, too long to wait within a try.",)
-            raise error
         log(
             logging.WARNING,
             "window_retry",
@@ -167,7 +172,7 @@ class Fetcher:
 
     def _attempt(self, window: Window, attempt: int) -> FetchedWindow:
         """Ask once. What was staged of an answer that fails is void."""
-        before, started = self._progress, time.monotonic()
+        before, started = (self._progress, self._project), time.monotonic()
         self._note(window=str(window))
         try:
             with self.source.fetch(window) as answer:
@@ -179,7 +184,7 @@ class Fetcher:
                     status, received = answer.status, answer.received
         except BaseException as error:
             self.uploader.discard()
-            self._progress = before
+            self._progress, self._project = before
             self.run_log.add(str(window), "export", type(error).__name__, seconds=time.monotonic() - started)
             raise
         request = RequestMade(
@@ -226,8 +231,6 @@ class Fetcher:
         events = sum(staged.file.events for staged in files)
         self._note(files=self._progress.files + len(files), events=self._progress.events + events)
         self.run_log.add(str(window), "export", request.status, size=request.bytes, seconds=request.seconds)
-        for staged in files:
-            self.run_log.add(staged.file.name, "stage", "ok", size=staged.file.bytes)
         log(
             logging.INFO,
             "window_done",

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +43,18 @@ class RunLog:
                 "" if seconds is None else round(seconds, 3),
             )
         )
+
+    @contextmanager
+    def timed(self, item: str, description: str, size: int | None = None) -> Iterator[None]:
+        """Add a row for what is done within: `ok` and the time it took, or the error that it raises."""
+        started, status = time.monotonic(), "ok"
+        try:
+            yield
+        except BaseException as error:
+            status = type(error).__name__
+            raise
+        finally:
+            self.add(item, description, status, size=size, seconds=time.monotonic() - started)
 
     def to_csv(self) -> bytes:
         """The table with its head line (RFC 4180)."""

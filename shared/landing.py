@@ -268,6 +268,9 @@ class Landing:
 def open_landing(settings: Settings) -> Iterator[Landing]:
     """The container that the settings name, by connection string or by managed identity."""
     session = requests.Session()
+    # What goes in plain text goes to this machine only, and through no proxy that an environment names.
+    connection = settings.storage_connection.lower()
+    session.trust_env = "http://" not in connection and "usedevelopmentstorage" not in connection
     session.mount("https://", HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
     session.mount("http://", HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
     options: dict[str, Any] = {

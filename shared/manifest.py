@@ -171,7 +171,8 @@ class Manifest:
         """The manifest in a document; `name` is the blob's, for the error.
 
         Raises:
-            InvalidManifest: the document is none of ours, or of a later version, or its sums do not hold.
+            InvalidManifest: the document is none of ours, of a later version, or of another day or prefix, or its sums
+                do not hold.
 
         """
         try:
@@ -198,6 +199,10 @@ class Manifest:
             )
             if (manifest.totals, manifest.empty_hours) != (document["totals"], document["empty_hours"]):
                 raise ValueError("its sums do not hold")
+            place = f"manifests/date={manifest.date}.json"
+            folder = f"{name.removesuffix(place)}events/date={manifest.date}/"
+            if not name.endswith(place) or not all(file.name.startswith(folder) for file in manifest.files):
+                raise ValueError("it speaks of another day")
         except _NOT_OURS as error:
             raise InvalidManifest(
                 f"{name} cannot be read as a manifest ({type(error).__name__}): somebody else wrote or changed it. "
@@ -265,7 +270,7 @@ def compare_volume(events: int, before: Sequence[int]) -> Volume | None:
     if not before:
         return None
     median = round(statistics.median(before[-VOLUME_DAYS:]))
-    return Volume(median, round(events / median, 4) if median else None)
+    return Volume(median, round(events / median, 2) if median else None)
 
 
 @dataclass(frozen=True, slots=True)

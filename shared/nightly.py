@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -13,12 +15,14 @@ from shared.journal import log
 from shared.landing import Landing
 from shared.manifest import Manifest
 from shared.names import Names
-from shared.runs import Asked, DayRunning, Runs
+from shared.runs import Asked, DayRunning, Runs, as_export_errors
 from shared.settings import Settings
 from shared.windows import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
 
 LONGER_THAN_ANY_TRY = timedelta(hours=24)
 """What is older than this was left by a try that is dead: no try lives for so long."""
+TIDYING_SECONDS = 900
+"""How long expiry and sweep may take before the days are queued; what is left goes the next night."""
 LATE_HOURS = timedelta(hours=24)
 """How long after a day's end its hours may still come late."""
 
@@ -33,6 +37,7 @@ class Nightly:
     past_due: bool = False
     now: datetime = field(init=False)
     names: Names = field(init=False)
+    _until: float = field(init=False, default=math.inf)
 
     def __post_init__(self) -> None:
         self.now = self.runs.clock()
@@ -46,11 +51,14 @@ class Nightly:
 
         """
         days = looked_at(self.now, self.settings)
+        self._until = time.monotonic() + TIDYING_SECONDS
+        expired, _ = self._each(self._expire, self._listed(self._beyond_retention))
+        swept, _ = self._each(self._sweep, days)
+        # Last, for a day that is noted as queued needs its message, and messages go when this has ended well.
+        self._until = math.inf
         asked, failures = self._each(self._ask, self._wanted(days))
         if failures and not asked:
             raise failures[0]
-        expired, _ = self._each(self._expire, self._beyond_retention())
-        swept, _ = self._each(self._sweep, days)
         log(
             logging.INFO,
             "nightly_done",
@@ -66,15 +74,25 @@ class Nightly:
         done: list[T] = []
         failures: list[ExportError] = []
         for day in days:
+            if time.monotonic() > self._until:
+                break  # the next night goes on
             try:
-                result = step(day)
+                with as_export_errors():
+                    result = step(day)
             except ExportError as error:
                 failures.append(error)
-                log(logging.ERROR, "nightly_failed", date=day, error_type=error.type, error_message=str(error))
+                _log_failed(day, error)
             else:
                 if result is not None:
                     done.append(result)
         return done, failures
+
+    def _listed(self, days: Callable[[], list[date]]) -> list[date]:
+        try:
+            return days()
+        except ExportError as error:
+            _log_failed(None, error)
+            return []
 
     def _wanted(self, days: list[date]) -> list[date]:
         if not days:
@@ -144,6 +162,10 @@ class Nightly:
         if unlisted:
             log(logging.INFO, "day_swept", date=day, blobs=len(unlisted))
         return len(unlisted) or None
+
+
+def _log_failed(day: date | None, error: ExportError) -> None:
+    log(logging.ERROR, "nightly_failed", date=day, error_type=error.type, error_message=str(error))
 
 
 def looked_at(now: datetime, settings: Settings) -> list[date]:

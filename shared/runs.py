@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from shared.errors import (
     ExportError,
     InternalError,
     InvalidDate,
+    InvalidManifest,
     InvalidMessage,
     PermanentError,
     RunDied,
@@ -34,6 +36,7 @@ from shared.windows import HOURS, check_day, parse_day
 QUEUED_FOR = timedelta(hours=1)
 """A run that has been in the queue for so long may be replaced by a new one: its message may be lost."""
 _TRIES = 5
+_WORD = re.compile(r"[0-9A-Za-z_-]{0,64}")
 
 Clock = Callable[[], datetime]
 
@@ -80,10 +83,12 @@ class Order:
             raise InvalidMessage("A queue message needs a date, and text in date, run_id and trigger.")
         if not isinstance(replacing, bool):
             raise InvalidMessage("In a queue message, replace is true or false.")
-        if not all(character.isalnum() or character in "-_" for character in run_id) or len(run_id) > 64:  # noqa: PLR2004
-            raise InvalidMessage("In a queue message, run_id has at most 64 letters, digits, hyphens and underscores.")
+        if not (_WORD.fullmatch(run_id) and _WORD.fullmatch(trigger)):
+            raise InvalidMessage(
+                "In a queue message, run_id and trigger have at most 64 letters, digits, hyphens and underscores."
+            )
         try:
-            return cls(parse_day(day), run_id, trigger[:32], replacing)
+            return cls(parse_day(day), run_id, trigger, replacing)
         except InvalidDate as error:
             raise InvalidMessage(f"A queue message cannot be carried out: {error}") from error
 
@@ -217,7 +222,6 @@ class Runs:
         token = uuid.uuid4().hex[:8]
         same = lock.status.run_id == run_id
         started = self.clock()
-        fields = {"date": order.day, "run_id": run_id, "try": token, "trigger": order.trigger}
         locked_at = lock.write(
             status="running",
             run_id=run_id,
@@ -229,32 +233,38 @@ class Runs:
             progress={},
             error=None,
         )
-        log(logging.INFO, "run_started", **fields, replace=order.replace)
+        log(logging.INFO, "run_started", **_fields(lock.status), replace=order.replace)
         try:
-            with _as_export_errors():
+            with as_export_errors():
                 check_day(order.day, started, self.settings.retention_days)
                 manifest = export(lock, token, locked_at)
-        except PermanentError as error:
-            self._end(lock, "failed", RunError.of(error))
-            raise
-        except ExportError as error:
-            self._end(lock, waits_as, RunError.of(error))
-            seconds = (self.clock() - started).total_seconds()
-            log(
-                logging.WARNING,
-                "run_retry",
-                **fields,
-                error_type=error.type,
-                error_message=str(error),
-                seconds=round(seconds, 1),
-            )
-            raise
-        except BaseException:  # Ctrl-C, or the host shuts down
-            self._end(lock, "failed", RunError("Interrupted", "The run was interrupted. Run the day again."))
-            raise
-        self._end(lock, "complete", None, progress=_totals(manifest))
-        log(logging.INFO, "run_complete", **fields, **_figures(manifest, started))
+        except BaseException as error:
+            landed = self._landed_by(order.day, token)
+            if landed is None:
+                self._record(lock, error, waits_as)
+                raise
+            # The manifest is put, so the day has landed, whatever came after.
+            self._complete(lock, landed)
+            if not isinstance(error, ExportError):
+                raise  # Ctrl-C ends the process all the same
+            return landed
+        self._complete(lock, manifest)
         return manifest
+
+    def _complete(self, lock: DayLock, manifest: Manifest) -> None:
+        self._end(lock, "complete", None, progress=_totals(manifest))
+        log(logging.INFO, "run_complete", **_fields(lock.status), **_figures(manifest))
+
+    def _record(self, lock: DayLock, error: BaseException, waits_as: str) -> None:
+        """Note why a try has ended without landing the day."""
+        if not isinstance(error, ExportError):  # Ctrl-C, or the host shuts down
+            self._end(lock, "failed", RunError("Interrupted", "The run was interrupted. Run the day again."))
+            return
+        again = waits_as == "queued" and not isinstance(error, PermanentError)
+        self._end(lock, "queued" if again else "failed", RunError.of(error))
+        if again:
+            fields = _fields(lock.status)
+            log(logging.WARNING, "run_retry", **fields, error_type=error.type, error_message=str(error))
 
     def give_up(self, text: str) -> None:
         """Record a poisoned message's run as failed, unless it is not the day's run any more, alive, or complete."""
@@ -267,9 +277,7 @@ class Runs:
             document, status = self._read(order.day)
             if document and document.leased:
                 return
-            if status and (order.run_id or status.run_id) != status.run_id:
-                return
-            if status and (status.status == "complete" or self._landed_by(order.day, status.run_id)):
+            if status and not self._may_give_up(order, status):
                 return
             cause = status.error if status and status.error else RunError.of(_died(order.day))
             run_id = status.run_id if status else order.run_id
@@ -282,10 +290,30 @@ class Runs:
             return
         raise StorageUnavailable(f"The status of {order.day} changes all the time.")
 
-    def _landed_by(self, day: date, run_id: str) -> bool:
+    def _may_give_up(self, order: Order, status: RunStatus) -> bool:
+        """Whether the day's latest run is the message's, and has neither landed nor expired."""
+        # A message without a run was never asked for by `ask`, which notes when it queued one.
+        own = status.queued_at is None and status.trigger == order.trigger
+        if not (status.run_id == order.run_id or (not order.run_id and own)):
+            return False
+        if status.status in ("complete", "expired"):
+            return False
+        with suppress(InvalidManifest):  # what nobody can read is not what this run has landed
+            landed = self._landed(order.day)
+            return landed is None or landed.run_id != status.run_id
+        return True
+
+    def _landed(self, day: date) -> Manifest | None:
         name = self.names.manifest(day)
         document = self.landing.read(name)
-        return document is not None and Manifest.from_json(document.data, name).run_id == run_id
+        return Manifest.from_json(document.data, name) if document else None
+
+    def _landed_by(self, day: date, token: str) -> Manifest | None:
+        """What this very try has landed; None where it has not, or nobody can say."""
+        with suppress(ExportError):
+            landed = self._landed(day)
+            return landed if landed and landed.try_id == token else None
+        return None
 
     def _drop_reason(self, status: RunStatus | None, order: Order, run_id: str) -> str:
         if status is None:
@@ -339,7 +367,7 @@ def log_failed(day: date | None, run_id: str, trigger: str, error: RunError) -> 
 
 
 @contextmanager
-def _as_export_errors() -> Iterator[None]:
+def as_export_errors() -> Iterator[None]:
     """Whatever goes wrong inside is one of ours: a fault of the app itself included."""
     try:
         yield
@@ -365,11 +393,15 @@ def _totals(manifest: Manifest) -> dict[str, int]:
     }
 
 
-def _figures(manifest: Manifest, started: datetime) -> dict[str, Any]:
+def _fields(status: RunStatus) -> dict[str, Any]:
+    return {"date": status.date, "run_id": status.run_id, "try": status.try_id, "trigger": status.trigger}
+
+
+def _figures(manifest: Manifest) -> dict[str, Any]:
     return {
         "status": manifest.status,
         **_totals(manifest),
-        "seconds": round((manifest.finished_at - started).total_seconds(), 1),
+        "seconds": round((manifest.finished_at - manifest.started_at).total_seconds(), 1),
         "empty_hours": len(manifest.empty_hours),
         "volume_median": manifest.volume.median_events if manifest.volume else None,
         "volume_ratio": manifest.volume.ratio if manifest.volume else None,

@@ -184,7 +184,7 @@ def test_too_large_in_each_spelling(amplitude: Amplitude, simulator: Simulator, 
     simulator.fail(Fault(status=400, body=f'{{"error":"The export is {words}"}}'.encode()))
     found = error(amplitude)
     assert type(found) is ExportTooLarge
-    assert "empty project" in str(found)
+    assert "halves" in str(found)
 
 
 def test_amplitudes_words_are_kept_short_on_one_line_and_without_tags(

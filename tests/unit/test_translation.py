@@ -138,10 +138,6 @@ def test_what_the_storage_answers(status: int, code: str, becomes: type[ExportEr
     assert "name" in str(error)
 
 
-BREAKS_OFF = pytest.mark.xfail(reason="landing takes an answer that breaks off for a refusal, or lets it through")
-
-
-@BREAKS_OFF
 @pytest.mark.parametrize("status", [200, 206])
 @pytest.mark.parametrize(
     "kind", [HttpResponseError, azure.core.exceptions.DecodeError, azure.core.exceptions.IncompleteReadError]
@@ -151,7 +147,6 @@ def test_an_answer_that_breaks_off_is_transient(kind: type[Exception], status: i
     assert isinstance(stored(response_error(kind, status)), TransientError)
 
 
-@BREAKS_OFF
 @pytest.mark.parametrize("kind", [HttpResponseError, azure.core.exceptions.DeserializationError])
 def test_an_answer_that_cannot_be_read_is_transient(kind: type[Exception]) -> None:
     """Without a status, or with a body of another shape: something stood in between."""
