@@ -5,6 +5,7 @@ Shared-key signatures cover the path, not the host, so that a request goes throu
 
 from __future__ import annotations
 
+import http
 import http.client
 import itertools
 import socket
@@ -12,9 +13,10 @@ import socketserver
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from local.azurite import ACCOUNT, KEY, Azurite
@@ -75,6 +77,21 @@ FORBIDDEN = Fault(status=403, code="AuthorizationPermissionMismatch")
 DROPPED = Fault(dropped=True)
 LOST = Fault(lost=True)
 
+
+class Killable(Protocol):
+    """A process that can be ended at once."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+def killed_by(process: Killable, *, carried_out: bool) -> Fault:
+    """The process is killed at the request: once the storage has carried it out, or before, and it gets lost."""
+    if carried_out:
+        return Fault(after=process.kill, lost=True)
+    return Fault(before=process.kill, dropped=True)
+
+
 Rule = Callable[[Asked], Fault | None]
 """What goes wrong with a request; None lets it through."""
 
@@ -111,12 +128,14 @@ ALWAYS = 1_000_000
 class StorageProxy:
     """Stands in front of an emulator; a context manager that serves from start to end. `rule` can be set at any time.
 
-    Requests of one rule are asked about one at a time; `requests` holds all so far, in order of their arrival.
+    Requests of one rule are asked about one at a time; `requests` holds all so far, in order of their arrival,
+    `answers` what the storage said to those that were passed on.
     """
 
     def __init__(self, azurite: Azurite) -> None:
         self.rule: Rule = lambda _: None
         self.requests: list[Asked] = []
+        self.answers: list[tuple[Asked, int]] = []
         self.azurite = azurite
         self.stopping = threading.Event()
         self._lock = threading.Lock()
@@ -149,6 +168,20 @@ class StorageProxy:
             self.requests.append(asked)
         return self.rule(asked)
 
+    def landed(self, day: date) -> bool:
+        """Whether a manifest of the day went through here, and was accepted."""
+        name = f"manifests/date={day}.json"
+        with self._lock:
+            return any(
+                asked.what == "put" and asked.name == name and status == http.HTTPStatus.CREATED
+                for asked, status in self.answers
+            )
+
+    def answered(self, asked: Asked, status: int) -> None:
+        """Note what the storage has said."""
+        with self._lock:
+            self.answers.append((asked, status))
+
     def steps(self) -> list[str]:
         """The steps of all writes so far, in order of their arrival."""
         with self._lock:
@@ -174,7 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = proxy.fault_of(_asked(self.command, self.path, self.headers.get("x-ms-lease-action", ""))) or Fault()
+        asked = _asked(self.command, self.path, self.headers.get("x-ms-lease-action", ""))
+        fault = proxy.fault_of(asked) or Fault()
         if fault.status:
             self._refuse(fault)
             return
@@ -193,6 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (OSError, http.client.HTTPException):
             self._hang_up()  # the emulator is away
             return
+        proxy.answered(asked, answer.status)
         fault.after()
         if fault.lost:
             self._hang_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,8 @@ from local import cli
 from shared import landing
 from shared.app import open_app
 from shared.errors import TransientError
-from shared.runs import Order
+from shared.nightly import Nightly
+from shared.runs import Order, utc_now
 from tests.faults.exports import leaks
 from tests.faults.reader import File, Reader
 
@@ -39,29 +41,36 @@ _forks.set_forkserver_preload([__name__])
 
 
 class Try:
-    """A try at a day, in a process of its own from the start on. A context manager that leaves none behind."""
+    """A try at a day in a process of its own, which runs from the begin of a `with` block on, and not beyond its end.
+
+    What acts on the process waits until there is one, so that it can be handed on before.
+    """
 
     def __init__(self, run: Callable[[], int], environ: Mapping[str, str], patches: Patches) -> None:
         self._output = tempfile.NamedTemporaryFile(prefix="try-")  # noqa: SIM115 - closed with the try
         self._process = _forks.Process(target=_run, args=(run, dict(environ), dict(patches), self._output.name))
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid or 0
+        self._started = threading.Event()
 
     def kill(self) -> None:
         """End it at once, as a crash does."""
-        self._process.kill()
+        self._send(signal.SIGKILL)
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._send(signal.SIGINT)
 
     def freeze(self) -> None:
         """Stop it where it is."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        os.kill(self.pid, signal.SIGCONT)
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: int) -> None:
+        assert self._started.wait(DEADLINE_SECONDS)
+        assert self._process.pid
+        os.kill(self._process.pid, number)
 
     def end(self) -> int:
         """Its exit code, once it has ended: that of the command line; -9 if it was killed."""
@@ -76,6 +85,8 @@ class Try:
         return written
 
     def __enter__(self) -> Self:
+        self._process.start()
+        self._started.set()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -93,6 +104,22 @@ def export(environ: Mapping[str, str], *arguments: str, patches: Patches | None 
 def delivery(environ: Mapping[str, str], message: str, *, patches: Patches | None = None) -> Try:
     """A worker that gets a message. Exit code 0: the message is done; 1: it comes back."""
     return Try(_Delivery(message), environ, patches or {})
+
+
+def night(environ: Mapping[str, str], later: timedelta, *, patches: Patches | None = None) -> Try:
+    """What the timer does, by a clock that is so much ahead."""
+    return Try(_Night(later), environ, patches or {})
+
+
+class _Night:
+    def __init__(self, later: timedelta) -> None:
+        self._later = later
+
+    def __call__(self) -> int:
+        logging.basicConfig(level=logging.INFO)
+        with open_app(os.environ, clock=lambda: utc_now() + self._later) as app:
+            Nightly(app.runs, app.landing, app.settings).work()
+        return 0
 
 
 class _Command:
@@ -147,6 +174,14 @@ def break_lock(container: ContainerClient, day: date) -> None:
     lease = BlobLeaseClient(container.get_blob_client(f"status/date={day}.json"))
     with suppress(ResourceExistsError):  # nobody holds it
         lease.break_lease(0)
+
+
+def wait_until(test: Callable[[], bool]) -> None:
+    """Return once a test holds; fail if it does not in good time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not test():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.02)
 
 
 def next_second() -> None:

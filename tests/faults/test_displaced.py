@@ -1,0 +1,127 @@
+"""A try that freezes, or whose writes are held up, and that another try has displaced when it goes on.
+
+The successor is then ahead (it has landed), beside (it has committed, and is about to put its manifest) or behind (it
+has the lock, and has read the manifest). Whatever the order: a reader meets whole days only, none goes backwards, and
+who says that it has landed has.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from local.azurite import Azurite
+from local.simulator import Gate
+from tests.faults import tries
+from tests.faults.conftest import DAY_FILES
+from tests.faults.exports import DAY
+from tests.faults.scene import Files, Scene
+from tests.faults.storage_proxy import Fault, StorageProxy, at
+
+TELLING = ("stage", "commit", "put manifest", "delete")
+"""The steps at which the order matters to the day; at the others it matters to its status at most."""
+STEPS = [
+    *TELLING,
+    *(pytest.param(step, marks=pytest.mark.soak) for step in ("acquire", "put status", "put log", "release")),
+]
+POSITIONS = {"ahead": "", "beside": "put manifest", "behind": "stage"}
+"""Where the successor stands, by the step before which it waits."""
+
+
+@pytest.fixture
+def successors(azurite: Azurite) -> Iterator[StorageProxy]:
+    """The successor's own way to the storage."""
+    with StorageProxy(azurite) as proxy:
+        yield proxy
+
+
+@contextmanager
+def successor(scene: Scene, proxy: StorageProxy, waits_at: str) -> Iterator[Callable[[], int]]:
+    """A second try, that has come as far as it is to when the block begins. Yields what lets it go on to its end."""
+    gate = Gate()
+    if waits_at:
+        proxy.rule = at(waits_at, Fault(hold=gate))
+    tries.break_lock(scene.container, DAY)
+    environ = scene.environ | {"EXPORT_STORAGE": proxy.connection_string}
+    with tries.export(environ, DAY.isoformat()) as attempt:
+
+        def finish() -> int:
+            gate.open()
+            code = attempt.end()
+            assert code in (0, 1), attempt.output()
+            return code
+
+        if waits_at:
+            gate.wait_until_reached()
+        else:
+            assert finish() == 0, attempt.output()
+        yield finish
+
+
+def assert_honest(code: int, proxy: StorageProxy) -> None:
+    """Who says that it has landed has put a manifest; who says that it has not, has not."""
+    assert (code == 0) == proxy.landed(DAY)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("step", STEPS)
+def test_frozen_and_woken(step: str, position: str, scene: Scene, successors: StorageProxy) -> None:
+    """The process stops at a step, and goes on once another has displaced it."""
+    scene.land()
+    older = scene.amplitudes()
+    frozen, woken = threading.Event(), threading.Event()
+    late = tries.export(scene.proxied, DAY.isoformat())
+
+    def freeze() -> None:
+        late.freeze()
+        frozen.set()
+        woken.wait(60)
+
+    scene.proxy.rule = at(step, Fault(before=freeze))
+    with ExitStack() as stack:
+        watch = stack.enter_context(tries.Watch(scene.container, DAY))
+        stack.enter_context(late)
+        assert frozen.wait(60)
+        scene.grow()
+        finish = stack.enter_context(successor(scene, successors, POSITIONS[position]))
+        late.thaw()
+        woken.set()
+        if step == "acquire":  # it waits for the successor's lock
+            assert_honest(finish(), successors)
+        assert_honest(late.end(), scene.proxy)
+        assert_honest(finish(), successors)
+    assert_forwards(watch, [DAY_FILES, older, scene.amplitudes()])
+    scene.assert_heals()
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_and_its_write_arrives_late(step: str, position: str, scene: Scene, successors: StorageProxy) -> None:
+    """The process is gone, but the network still holds what it has sent."""
+    scene.land()
+    older = scene.amplitudes()
+    held, arrived = Gate(), threading.Event()
+    scene.proxy.rule = at(step, Fault(hold=held, after=arrived.set))
+    with ExitStack() as stack:
+        watch = stack.enter_context(tries.Watch(scene.container, DAY))
+        late = stack.enter_context(tries.export(scene.proxied, DAY.isoformat()))
+        held.wait_until_reached(60)
+        late.kill()
+        late.end()
+        scene.grow()
+        finish = stack.enter_context(successor(scene, successors, POSITIONS[position]))
+        held.open()
+        assert arrived.wait(10)
+        assert_honest(finish(), successors)
+    assert_forwards(watch, [DAY_FILES, older, scene.amplitudes()])
+    scene.assert_heals()
+
+
+def assert_forwards(watch: tries.Watch, contents: list[Files]) -> None:
+    """The day has held some of these contents, in this order: it never went back to an older one."""
+    order = [contents.index(held) for held in watch.seen[DAY] if held is not None]
+    assert len(order) == len(watch.seen[DAY])
+    assert order == sorted(order)
