@@ -89,7 +89,8 @@ class Nightly:
 
     def _listed(self, days: Callable[[], list[date]]) -> list[date]:
         try:
-            return days()
+            with as_export_errors():
+                return days()
         except ExportError as error:
             _log_failed(None, error)
             return []
