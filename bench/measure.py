@@ -93,14 +93,14 @@ class Bench:
 
 
 @contextmanager
-def open_bench(folder: Path, volumes: Sequence[Volume]) -> Iterator[Bench]:
-    """Make the days, and serve them until the end of the context."""
+def open_bench(folder: Path, volumes: Sequence[Volume], *, sink_wait_seconds: float = 0) -> Iterator[Bench]:
+    """Make the days, and serve them until the end of the context; the sink waits so long before each answer."""
     days = make_days(folder, list(volumes))
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         certificates = make_certificates(Path(name))
         with (
             running("bench.archives", [str(certificates.server), str(folder.resolve())]) as archives,
-            running("bench.sink", [str(certificates.server)]) as sink,
+            running("bench.sink", [str(certificates.server), str(sink_wait_seconds)]) as sink,
         ):
             yield Bench(archives, sink, certificates, days, folder.resolve(), itertools.count())
 

@@ -7,7 +7,7 @@ import os
 from datetime import date
 
 from shared.app import open_app
-from shared.runs import Order
+from shared.orders import Order
 
 logging.getLogger("amplitude_export").addHandler(logging.NullHandler())
 

@@ -1,0 +1,86 @@
+"""How a backfill scales out: the same days drained from one queue by more and more hosts.
+
+Amplitude's latency is the limit here, as it is in real life, not this machine's cores: emulator, simulator and all
+hosts share them.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import date, timedelta
+
+import requests
+
+from bench.servers import ROOT
+from local.azurite import Azurite
+from local.host import FunctionsHost
+from local.simulator import Simulator
+
+DAYS = 60
+HOSTS = (1, 2, 4)
+LATENCY_SECONDS = 2.5
+_FIRST = date(2025, 9, 1)
+_LAST = _FIRST + timedelta(days=DAYS - 1)
+_EMPTY_HOURS = frozenset(range(24)) - {6, 18}
+_POLL_SECONDS = 0.25
+_TIMEOUT_SECONDS = 600
+
+
+class NotOnceError(Exception):
+    """A day was asked for twice, or never."""
+
+
+def scale_out(on_run: Callable[[int, float], None]) -> dict[int, float]:
+    """Seconds from the first message to the last manifest, by number of hosts.
+
+    Raises:
+        NotOnceError: some day was not exported just once.
+
+    """
+    seconds = {}
+    for hosts in HOSTS:
+        seconds[hosts] = _backfill(hosts)
+        on_run(hosts, seconds[hosts])
+    return seconds
+
+
+def _backfill(hosts: int) -> float:
+    with ExitStack() as stack:
+        azurite = stack.enter_context(Azurite())
+        simulator = stack.enter_context(
+            Simulator(events_per_hour=20, empty_hours=_EMPTY_HOURS, latency=LATENCY_SECONDS)
+        )
+        environ = {
+            "AMP_API_KEY": simulator.keys[0],
+            "AMP_SECRET_KEY": simulator.keys[1],
+            "AMP_EXPORT_URL": simulator.url,
+            "EXPORT_STORAGE": azurite.connection_string,
+            "EXPORT_QUEUE": f"bench-{uuid.uuid4().hex[:12]}",
+        }
+        started = [
+            stack.enter_context(
+                FunctionsHost(app_dir=ROOT, connection_string=azurite.connection_string, environ=environ)
+            )
+            for _ in range(hosts)
+        ]
+        seconds = _drain(started[0])
+        asked = Counter(request.start for request in simulator.requests)
+    if len(asked) != DAYS or set(asked.values()) != {1}:
+        raise NotOnceError(f"{len(asked)} days were asked for, the most often asked one {max(asked.values())} times")
+    return seconds
+
+
+def _drain(host: FunctionsHost) -> float:
+    url = f"{host.url}/api/exports?from={_FIRST}&to={_LAST}"
+    begun = time.monotonic()
+    requests.post(url, headers=host.auth, timeout=_TIMEOUT_SECONDS).raise_for_status()
+    while time.monotonic() < begun + _TIMEOUT_SECONDS:
+        days = requests.get(url, headers=host.auth, timeout=_TIMEOUT_SECONDS).json()["days"]
+        if all(day["status"] == "complete" for day in days):
+            return time.monotonic() - begun
+        time.sleep(_POLL_SECONDS)
+    raise TimeoutError(f"the backfill did not end:\n{host.output()}")
