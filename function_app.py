@@ -15,10 +15,11 @@ from shared import api
 from shared.app import App, open_app
 from shared.errors import ExportError, InvalidMessage, SettingsError
 from shared.journal import log
-from shared.manifest import RunError
 from shared.nightly import Nightly
-from shared.runs import Order, log_failed
+from shared.orders import Order
+from shared.runs import log_failed
 from shared.settings import binding_queue, binding_schedule, check_sign_in
+from shared.status import RunError
 
 check_sign_in(os.environ)
 # Request lines of the storage library would bury the app's own.

@@ -22,7 +22,8 @@ from shared.app import open_app
 from shared.coverage import read_coverage
 from shared.errors import ExportError, InvalidDate, SettingsError
 from shared.manifest import Manifest
-from shared.runs import Order, utc_now
+from shared.orders import Order
+from shared.runs import utc_now
 from shared.windows import DAY, check_day, newest_complete_day, parse_day
 
 DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143

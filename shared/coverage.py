@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from shared.documents import from_iso
 from shared.landing import Blob, Landing
-from shared.manifest import RunError, error_from_metadata, from_iso
 from shared.names import Kind, Names
 from shared.settings import Settings
+from shared.status import RunError, error_from_metadata
 from shared.windows import days_between, newest_complete_day, oldest_kept_day
 
 LANDED = ("complete", "empty")

@@ -17,14 +17,7 @@ from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, 
 from shared.fetch import FetchedWindow, StagedFile, Try
 from shared.journal import RunLog, log
 from shared.landing import Blob, Document, Written
-from shared.manifest import (
-    LOW_VOLUME,
-    LandedFile,
-    Manifest,
-    compare,
-    compare_volume,
-    empty_hours,
-)
+from shared.manifest import LOW_VOLUME, LandedFile, Manifest, compare, compare_volume, empty_hours
 from shared.names import CONTENT_TYPES, Names, without_token
 
 

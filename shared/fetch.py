@@ -138,7 +138,8 @@ class Fetcher:
                     self.sleep(error.retry_after or 0)
                     return None
                 if last:
-                    error.args = (f"{error} Tried {'once' if attempt == 1 else f'{attempt} times'} (EXPORT_MAX_ATTEMPTS).",)
+                    times = "once" if attempt == 1 else f"{attempt} times"
+                    error.args = (f"{error} Tried {times} (EXPORT_MAX_ATTEMPTS).",)
                     raise
                 self._wait(window, attempt, error)
             slow_before = slow

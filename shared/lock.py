@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageUnavailable
 from shared.landing import Document, Landing, Lease
-from shared.manifest import RunStatus
+from shared.status import RunStatus
 
 LEASE_SECONDS = 30
 """A dead try's lock is gone after so long. A lease that ran out can be renewed as long as nobody else took it."""

@@ -1,16 +1,16 @@
-"""Manifest and status: the two small JSON documents of a day, as values."""
+"""The manifest: what a day holds, as a value."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, date, datetime
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
 from typing import Any, Self
-from urllib.parse import quote, unquote
 
-from shared.errors import ExportError, InvalidManifest
+from shared.documents import METADATA_TEXT, NOT_OURS, as_metadata, iso
+from shared.errors import InvalidManifest
 from shared.windows import HOURS
 
 VERSION = 1
@@ -18,23 +18,6 @@ VOLUME_DAYS = 7
 """How many landed days the median volume is taken of."""
 LOW_VOLUME = 0.5
 """A ratio to the median below this is worth a warning."""
-_METADATA_TEXT = 1500
-"""Characters of a text kept as metadata; all metadata of a blob together may have 8 KiB."""
-_NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What reading a document of another shape raises."""
-
-
-def iso(moment: datetime) -> str:
-    """An instant as `2025-11-05T03:30:02Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def from_iso(text: str | None) -> datetime | None:
-    """The instant that `iso` wrote; None for None and for what is no instant."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC) if text else None
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +186,7 @@ class Manifest:
             folder = f"{name.removesuffix(place)}events/date={manifest.date}/"
             if not name.endswith(place) or not all(file.name.startswith(folder) for file in manifest.files):
                 raise ValueError("it speaks of another day")
-        except _NOT_OURS as error:
+        except NOT_OURS as error:
             raise InvalidManifest(
                 f"{name} cannot be read as a manifest ({type(error).__name__}): somebody else wrote or changed it. "
                 "Restore its last version; the app leaves the day as it is until then."
@@ -213,7 +196,7 @@ class Manifest:
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata: a year of days is read by listing."""
         warnings = json.dumps(self.warnings).replace("\x7f", "\\u007f")
-        if len(warnings) > _METADATA_TEXT:
+        if len(warnings) > METADATA_TEXT:
             warnings = json.dumps([f"{len(self.warnings)} warnings"])
         figures = {
             "status": self.status,
@@ -227,7 +210,7 @@ class Manifest:
             "started_at": iso(self.started_at),
             "finished_at": iso(self.finished_at),
         }
-        return _as_metadata(figures) | {"warnings": warnings}
+        return as_metadata(figures) | {"warnings": warnings}
 
 
 def _landed_file(fields: Mapping[str, Any]) -> LandedFile:
@@ -271,129 +254,3 @@ def compare_volume(events: int, before: Sequence[int]) -> Volume | None:
         return None
     median = round(statistics.median(before[-VOLUME_DAYS:]))
     return Volume(median, round(events / median, 2) if median else None)
-
-
-@dataclass(frozen=True, slots=True)
-class RunError:
-    """Why a run failed, as users see it."""
-
-    type: str
-    message: str
-
-    @classmethod
-    def of(cls, error: ExportError) -> Self:
-        """The error of a run that ended with this exception."""
-        return cls(error.type, str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class RunStatus:
-    """A day's latest run. `max_window_hours`: what proved too large for Amplitude is not asked for again."""
-
-    date: date
-    status: str
-    run_id: str
-    trigger: str
-    replace: bool = False
-    queued_at: datetime | None = None
-    started_at: datetime | None = None
-    updated_at: datetime | None = None
-    try_id: str | None = None
-    progress: Mapping[str, Any] = field(default_factory=dict)
-    error: RunError | None = None
-    max_window_hours: int = HOURS
-
-    def now(self, moment: datetime, **changes: Any) -> RunStatus:
-        """The status, changed at `moment`."""
-        return replace(self, updated_at=moment, **changes)
-
-    def document(self) -> dict[str, Any]:
-        """The document, as it lands and as users see it."""
-        return {
-            "date": self.date.isoformat(),
-            "status": self.status,
-            "run_id": self.run_id,
-            "try": self.try_id,
-            "trigger": self.trigger,
-            "replace": self.replace,
-            "queued_at": iso(self.queued_at) if self.queued_at else None,
-            "started_at": iso(self.started_at) if self.started_at else None,
-            "updated_at": iso(self.updated_at) if self.updated_at else None,
-            "progress": dict(self.progress),
-            "error": asdict(self.error) if self.error else None,
-            "max_window_hours": self.max_window_hours,
-        }
-
-    def to_json(self) -> bytes:
-        """The document's bytes."""
-        return json.dumps(self.document(), indent=1, ensure_ascii=False).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes, name: str) -> Self:
-        """The status in a document; `name` is the blob's, for the error.
-
-        Raises:
-            InvalidManifest: the document is none of ours.
-
-        """
-        try:
-            document = json.loads(data)
-            error = document.get("error")
-            return cls(
-                date=date.fromisoformat(document["date"]),
-                status=str(document["status"]),
-                run_id=str(document["run_id"]),
-                trigger=str(document["trigger"]),
-                replace=bool(document.get("replace")),
-                queued_at=from_iso(document.get("queued_at")),
-                started_at=from_iso(document.get("started_at")),
-                updated_at=from_iso(document.get("updated_at")),
-                try_id=document.get("try"),
-                progress=dict(document.get("progress") or {}),
-                error=RunError(str(error["type"]), str(error["message"])) if error else None,
-                max_window_hours=min(max(int(document.get("max_window_hours") or HOURS), 1), HOURS),
-            )
-        except _NOT_OURS as broken:
-            raise InvalidManifest(
-                f"{name} cannot be read as a status ({type(broken).__name__}): somebody else wrote or changed it. "
-                "Delete it; the next run writes it anew."
-            ) from broken
-
-    def metadata(self) -> dict[str, str]:
-        """The main figures, for the blob's metadata."""
-        figures = {
-            "status": self.status,
-            "run_id": self.run_id,
-            "trigger": self.trigger,
-            "queued_at": iso(self.queued_at) if self.queued_at else "",
-            "started_at": iso(self.started_at) if self.started_at else "",
-            "updated_at": iso(self.updated_at) if self.updated_at else "",
-            **{key: str(self.progress[key]) for key in ("events", "files", "bytes") if key in self.progress},
-            "error_type": self.error.type if self.error else "",
-            "error_message": self.error.message if self.error else "",
-        }
-        return _as_metadata(figures)
-
-
-def error_from_metadata(metadata: Mapping[str, str]) -> RunError | None:
-    """The error that `RunStatus.metadata` noted; its message may be cut."""
-    if "error_type" not in metadata:
-        return None
-    return RunError(metadata["error_type"], unquote(metadata.get("error_message", "")))
-
-
-def _as_metadata(figures: Mapping[str, str]) -> dict[str, str]:
-    # An empty value is no value: not every storage takes one.
-    encoded = {name: _header_text(value) for name, value in figures.items()}
-    return {name: value for name, value in encoded.items() if value}
-
-
-def _header_text(text: str) -> str:
-    # Metadata travels as HTTP headers: percent-encoded, and cut between characters rather than inside one.
-    encoded = ""
-    for character in text:
-        piece = quote(character, safe=" !#$&'()*+,-./:;<=>?@[]^_`{|}~\"")
-        if len(encoded) + len(piece) > _METADATA_TEXT:
-            break
-        encoded += piece
-    return encoded.strip()

@@ -23,8 +23,10 @@ from markupsafe import Markup
 
 from shared import page_text as say
 from shared.coverage import LANDED, Row
+from shared.documents import from_iso
 from shared.errors import InvalidManifest
-from shared.manifest import Manifest, RunError, from_iso, hour_events
+from shared.manifest import Manifest, hour_events
+from shared.status import RunError
 from shared.windows import DAY, HOURS, days_between, newest_complete_day
 
 Page = tuple[str, Mapping[str, str]]

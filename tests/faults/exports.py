@@ -21,7 +21,8 @@ from local.host import FunctionsHost
 from shared.app import open_app
 from shared.errors import ExportError
 from shared.manifest import Manifest
-from shared.runs import Clock, Order, utc_now
+from shared.orders import Order
+from shared.runs import Clock, utc_now
 
 DAY = date(2025, 11, 4)
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,27 +73,27 @@ class Exports:
                 return error
         return None
 
-    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        """`python -m local` with arguments, in a folder without settings files; the caller waits for its end."""
+    def start(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> subprocess.Popen[str]:
+        """`python -m local` with arguments, by default where no settings files are; the caller waits for its end."""
         return subprocess.Popen(  # noqa: S603 - this very interpreter
             [sys.executable, "-m", "local", *arguments],
-            cwd="/",
+            cwd=folder,
             env={**os.environ, **self.environ, **settings, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def cli(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> subprocess.CompletedProcess[str]:
         """`python -m local` with arguments, to its end: exit code, stdout, stderr."""
-        with self.start(*arguments, **settings) as process:
+        with self.start(*arguments, folder=folder, **settings) as process:
             out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def call(host: FunctionsHost, method: str, path: str = f"/{DAY}") -> requests.Response:
+def call(host: FunctionsHost, method: str, path: str = f"/{DAY}", **headers: str) -> requests.Response:
     """Call a route of the hosted app, as somebody who may."""
-    return requests.request(method, f"{host.url}/api/exports{path}", headers=host.auth, timeout=60)
+    return requests.request(method, f"{host.url}/api/exports{path}", headers={**host.auth, **headers}, timeout=60)
 
 
 def log_events(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from shared import api, landing
 from shared.app import open_app
 from shared.errors import BadRequest, InvalidManifest, StorageUnavailable
 from shared.nightly import Nightly
-from shared.runs import Order
+from shared.orders import Order
 from shared.windows import newest_complete_day
 from tests.faults.exports import DAY, SECRET_KEY, Exports
 from tests.faults.reader import Reader

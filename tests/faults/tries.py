@@ -26,7 +26,8 @@ from shared import landing
 from shared.app import open_app
 from shared.errors import TransientError
 from shared.nightly import Nightly
-from shared.runs import Order, utc_now
+from shared.orders import Order
+from shared.runs import utc_now
 from tests.faults.exports import leaks
 from tests.faults.reader import File, Reader
 

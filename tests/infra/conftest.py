@@ -15,7 +15,7 @@ from local.simulator import Fault, Simulator
 from shared import api
 from shared.app import open_app
 from shared.errors import ExportError
-from shared.runs import Order
+from shared.orders import Order
 
 USUAL, SCANTY, REFUSED = date(2025, 11, 3), date(2025, 11, 4), date(2025, 11, 5)
 """A day as any other; one with a single event; one that was asked for with wrong keys."""

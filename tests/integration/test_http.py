@@ -20,7 +20,8 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import KEY, Azurite
 from local.host import FunctionsHost, HostError
-from shared.manifest import RunStatus, iso
+from shared.documents import iso
+from shared.status import RunStatus
 from shared.windows import complete_from, newest_complete_day
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,23 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.documents import from_iso, iso
 from shared.errors import BadRequest, InvalidManifest
 from shared.manifest import (
     Changes,
     LandedFile,
     Manifest,
     RequestMade,
-    RunError,
-    RunStatus,
     Volume,
     compare,
     compare_volume,
     empty_hours,
-    error_from_metadata,
-    from_iso,
     hour_events,
-    iso,
 )
+from shared.status import RunError, RunStatus, error_from_metadata
 
 NOV_4 = date(2025, 11, 4)
 METADATA_BYTES = 8 * 1024

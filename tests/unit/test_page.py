@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from shared.coverage import Row
 from shared.errors import FewerEvents
 from shared.export import refuse_fewer
-from shared.manifest import LandedFile, RunError
+from shared.manifest import LandedFile
 from shared.page import HEADERS, STATES, Calendar, coverage_page, day_page
 from shared.page_text import advice, error_types, hours_text, replace_question, short, size, span_text, visible
+from shared.status import RunError
 from tests.unit.sample_days import (
     DAY,
     FIRST,

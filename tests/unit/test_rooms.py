@@ -15,8 +15,8 @@ LEVELS = (
     ("export", "runs", "page"),
     ("fetch", "lock", "coverage"),
     ("amplitude", "landing", "archive", "page_text"),
-    ("settings", "manifest", "names", "zipstream"),
-    ("windows", "retry", "journal", "upload", "inflate"),
+    ("settings", "manifest", "status", "names", "orders", "zipstream"),
+    ("windows", "documents", "retry", "journal", "upload", "inflate"),
     ("errors",),
 )
 """All rooms of `shared`, the highest first. A room imports only from levels below its own."""
