@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-3.12 soak lint types bench infra lock audit clean
+.PHONY: help setup setup-tests run test test-3.12 soak lint types bench infra lock audit clean
 
 PY := .venv/bin/python
 
@@ -9,17 +9,20 @@ help: ## this list
 setup:
 	@local/setup.sh
 
+setup-tests:
+	@local/setup.sh tests
+
 run: setup ## emulator, simulator and Functions host; exports yesterday and shows what landed
 	@$(PY) -m local run $(if $(STAY),--stay)
 
-test: setup ## all tests, those on real emulators included
+test: setup-tests ## all tests, those on real emulators included
 	@$(PY) -m pytest -n auto --dist loadfile
 
 test-3.12: ## the unit tests on Python 3.12
 	@local/setup.sh 3.12
 	@.venv-3.12/bin/python -m pytest tests/unit
 
-soak: setup ## what takes long: thousands of kills, long fuzzing, big days
+soak: setup-tests ## what takes long: thousands of kills, long fuzzing, big days
 	@$(PY) -m pytest -m soak
 
 lint: setup ## style
@@ -32,7 +35,7 @@ types: setup ## strict types
 bench: setup ## this project beside what people do today and the limit
 	@$(PY) -m local bench
 
-infra: setup ## every check of templates, queries and workflows that this machine can run
+infra: setup-tests ## every check of templates, queries and workflows that this machine can run
 	@infra/check.sh
 
 lock: setup ## pins the requirements anew

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what `make` needs: .venv from pinned requirements, and the storage emulator. Does nothing where all is up to date.
-#   local/setup.sh [3.13|3.12]   3.12 gets a smaller environment, for the unit tests only
+#   local/setup.sh [3.13|tests|3.12]   tests: with what only tests need, such as a browser
+#                                      3.12: a smaller environment, for the unit tests only
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${1:-3.13}
@@ -52,12 +53,14 @@ node_packages() {
 }
 
 case $version in
-    3.13)
+    3.13 | tests)
+        version=3.13
         environment .venv requirements-dev.txt
         node_packages local/emulator "the storage emulator"
+        if [ "${1:-}" != tests ]; then exit; fi
         node_packages tests/browser "a browser for the tests"
         node_packages tests/infra/kusto "the parser of the alerts' queries"
         ;;
     3.12) environment .venv-3.12 requirements-test.txt ;;
-    *) echo "usage: local/setup.sh [3.13|3.12]" >&2; exit 2 ;;
+    *) echo "usage: local/setup.sh [3.13|tests|3.12]" >&2; exit 2 ;;
 esac
