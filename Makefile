@@ -38,6 +38,9 @@ bench: setup ## this project beside what people do today and the limit
 infra: setup-tests ## every check of templates, queries and workflows that this machine can run
 	@infra/check.sh
 
+audit: setup ## secrets in the tree, known weaknesses of dependencies
+	@.ci/audit
+
 lock: setup ## pins the requirements anew
 	@for set in requirements:3.12 requirements-cli:3.12 requirements-test:3.12 requirements-dev:3.13 infra/requirements-checkov:3.13; do \
 		$(PY) -m uv pip compile --quiet --upgrade --universal --python-version $${set#*:} --generate-hashes --no-emit-index-url \
