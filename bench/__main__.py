@@ -11,8 +11,10 @@ from bench import plan, report
 from bench.cold_start import import_ratio
 from bench.measure import GB, Bench, Contender, Figures, open_bench, run_rounds
 from bench.report import Results
+from bench.scale import scale_out
 from bench.servers import ROOT
 
+DOCS = ROOT / "docs"
 SECTIONS = ("side", "growth", "parts", "scale")
 
 
@@ -27,10 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
         results.side = _measure(bench, side, options.rounds)
         results.growth = _measure(bench, grown, options.rounds)
         results.parts = _measure(bench, parts, options.rounds)
+    if "scale" in options.only:
+        results.scale = scale_out(lambda hosts, seconds: report.progress(f"{hosts} hosts: {seconds:.1f} s for 60 days"))
     if side:
         results.goals = plan.goals(results.side, results.growth, import_ratio(options.rounds))
     print(results.to_markdown())
+    from bench.plots import draw  # noqa: PLC0415 - takes memory and time that measuring does without
+
+    if options.publish:
+        report.publish(results, DOCS / "performance.md")
+        draw(results, DOCS / "images")
     report.keep(results, options.output)
+    draw(results, options.output)
     report.progress(f"Kept in {options.output}.")
     return 0
 
@@ -51,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many runs (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="a part of the whole")
     parser.add_argument("--long", action="store_true", help="a day of 10 GB as well")
+    parser.add_argument("--publish", action="store_true", help="put tables and pictures into docs/ as well")
     parser.add_argument(
         "--output", type=Path, default=ROOT / ".run" / "bench", metavar="FOLDER", help="where results are kept"
     )

@@ -19,6 +19,8 @@ from bench.days import Volume, make_days
 from bench.servers import ROOT, Certificates, Server, make_certificates, running, settings
 
 GB, MB, MIB = 10**9, 10**6, 1024**2
+LINK_BYTES = 200 * MB
+"""A second. A 2 Gbit/s link carries somewhat more; a small Functions instance hardly has as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Contender:
     function: str
     volume: Volume
     environ: tuple[tuple[str, str], ...] = ()
+    link: bool = False
+    """Into a sink that takes no more than a common network would bring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,11 @@ class Figures:
         return self.cpu_seconds / self.bytes * GB
 
     @property
+    def all_cpu_per_gb(self) -> float:
+        """The same with that of the servers."""
+        return (self.cpu_seconds + self.server_seconds) / self.bytes * GB
+
+    @property
     def peak_mib(self) -> float:
         """Peak memory in MiB."""
         return self.peak_bytes / MIB
@@ -63,6 +72,7 @@ class Bench:
 
     archives: Server
     sink: Server
+    link_sink: Server
     certificates: Certificates
     days: Mapping[Volume, date]
     folder: Path
@@ -71,9 +81,10 @@ class Bench:
     def run(self, contender: Contender) -> Figures:
         """One run, into a container of its own."""
         day = self.days[contender.volume]
+        sink = self.link_sink if contender.link else self.sink
         environ = {
             **os.environ,
-            **settings(self.archives, self.sink, self.certificates, f"bench-{next(self._containers)}"),
+            **settings(self.archives, sink, self.certificates, f"bench-{next(self._containers)}"),
             "BENCH_ARCHIVE": str(self.folder / f"{day:%Y%m%d}.zip"),
             "BENCH_BYTES": str(contender.volume.size),
             **dict(contender.environ),
@@ -89,7 +100,7 @@ class Bench:
         return Figures(**json.loads(done.stdout), server_seconds=self._server_seconds() - before)
 
     def _server_seconds(self) -> float:
-        return self.archives.cpu_seconds + self.sink.cpu_seconds
+        return self.archives.cpu_seconds + self.sink.cpu_seconds + self.link_sink.cpu_seconds
 
 
 @contextmanager
@@ -98,11 +109,13 @@ def open_bench(folder: Path, volumes: Sequence[Volume], *, sink_wait_seconds: fl
     days = make_days(folder, list(volumes))
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         certificates = make_certificates(Path(name))
+        shown = str(certificates.server)
         with (
-            running("bench.archives", [str(certificates.server), str(folder.resolve())]) as archives,
-            running("bench.sink", [str(certificates.server), str(sink_wait_seconds)]) as sink,
+            running("bench.archives", [shown, str(folder.resolve())]) as archives,
+            running("bench.sink", [shown, str(sink_wait_seconds)]) as sink,
+            running("bench.sink", [shown, "0", str(LINK_BYTES)]) as link_sink,
         ):
-            yield Bench(archives, sink, certificates, days, folder.resolve(), itertools.count())
+            yield Bench(archives, sink, link_sink, certificates, days, folder.resolve(), itertools.count())
 
 
 def run_rounds(

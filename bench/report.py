@@ -18,6 +18,8 @@ from bench.contenders import tools
 from bench.measure import GB, MIB, Figures
 from bench.plan import PROJECT, Goal
 
+BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
+
 
 @dataclass(slots=True)
 class Results:
@@ -80,6 +82,13 @@ def keep(results: Results, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(results.to_json())
     (folder / "results.md").write_text(results.to_markdown())
+
+
+def publish(results: Results, document: Path) -> None:
+    """Put the tables between the two marks that the document has for them."""
+    before, _, rest = document.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    document.write_text(f"{before}{BEGIN}\n\n{results.to_markdown()}\n{END}{after}")
 
 
 def _figures(title: str, figures: Mapping[str, Figures]) -> str:

@@ -1,7 +1,8 @@
-"""`python -m bench.sink CERTIFICATE [SECONDS]`: as much of Blob Storage's REST API as an export and its rivals need.
+"""`python -m bench.sink CERTIFICATE [SECONDS [RATE]]`: what exports and their rivals need of Blob Storage's REST API.
 
-Blocks are taken and forgotten; only their sizes are kept, and small blobs as a whole. The second argument is how long
-it waits before each answer. `GET /requests` says how many requests came.
+Blocks are taken and forgotten; only their sizes are kept, and small blobs as a whole. It waits so many seconds before
+each answer, and takes at most so many bytes of bodies a second, as a network between would do. `GET /requests` says how
+many requests came.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from xml.sax.saxutils import escape
 from bench.wire import Connection, Head, Steps, serve
 
 _SMALL_BYTES = 4 * 1024 * 1024
+_PACED_BYTES = 512 * 1024
 _CREATED, _OK, _PARTIAL, _ACCEPTED, _NOT_FOUND, _CONFLICT, _NOT_MET = 201, 200, 206, 202, 404, 409, 412
 
 
@@ -37,10 +40,13 @@ class Sink:
     """All blobs of all containers, by path."""
 
     wait_seconds: float = 0
-    _blobs: dict[str, Stored] = field(default_factory=dict)
-    _blocks: dict[str, dict[str, int]] = field(default_factory=dict)
-    _etags: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-    _requests: int = 0
+    rate: float = 0
+    """Bytes a second of all bodies together; 0 for as many as come."""
+    _free_at: float = field(default=0, init=False)
+    _blobs: dict[str, Stored] = field(default_factory=dict, init=False)
+    _blocks: dict[str, dict[str, int]] = field(default_factory=dict, init=False)
+    _etags: itertools.count[int] = field(default_factory=lambda: itertools.count(1), init=False)
+    _requests: int = field(default=0, init=False)
 
     def talk(self, connection: Connection) -> Steps:
         """Answer one client's requests."""
@@ -79,8 +85,17 @@ class Sink:
     def _refuse(self, connection: Connection, status: int, code: str) -> Steps:
         yield from self._answer(connection, status, {"x-ms-error-code": code})
 
+    def _discard(self, connection: Connection, length: int) -> Steps:
+        while self.rate and length:
+            part = min(length, _PACED_BYTES)
+            yield from connection.discard(part)
+            length -= part
+            self._free_at = max(self._free_at, time.monotonic()) + part / self.rate
+            yield max(self._free_at - time.monotonic(), 0)
+        yield from connection.discard(length)
+
     def _put_block(self, connection: Connection, head: Head) -> Steps:
-        yield from connection.discard(head.length)
+        yield from self._discard(connection, head.length)
         self._blocks.setdefault(head.path, {})[head.query["blockid"]] = head.length
         yield from self._answer(connection, _CREATED)
 
@@ -94,7 +109,7 @@ class Sink:
         if head.length <= _SMALL_BYTES:
             data = yield from connection.body(head.length)
         else:
-            yield from connection.discard(head.length)
+            yield from self._discard(connection, head.length)
         yield from self._write(connection, head, head.length, data)
 
     def _write(self, connection: Connection, head: Head, size: int, data: bytes) -> Steps:
@@ -152,8 +167,8 @@ class Sink:
 
 def main() -> None:
     """Serve until stdin ends."""
-    certificate, *wait = sys.argv[1:]
-    serve(Path(certificate), Sink(float(wait[0]) if wait else 0).talk)
+    certificate, *figures = sys.argv[1:]
+    serve(Path(certificate), Sink(*map(float, figures)).talk)
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ class Connection:
 
     def discard(self, length: int) -> Steps:
         """Take a body, and forget it."""
-        left = length - len(self._kept)
-        self._kept = b""
+        taken, self._kept = self._kept[:length], self._kept[length:]
+        left = length - len(taken)
         while left:
             left -= yield from self._receive(min(left, _BUFFER_BYTES))
 
