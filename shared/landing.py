@@ -329,7 +329,7 @@ def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
     if isinstance(error, ClientAuthenticationError) and not error.status_code:
         return StorageDenied(
             f"No token for the storage account to {what} ({name}): is the managed identity assigned to the app, and "
-            "EXPORT_STORAGE__clientId its client id?"
+            "EXPORT_STORAGE__clientId its client id? Or, with a connection string: is its AccountKey whole?"
         )
     if code == "ContainerNotFound":
         return StorageDenied(

@@ -53,7 +53,7 @@ class DayLock:
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._dirty = False
-        self._heartbeat = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._heartbeat = threading.Thread(target=self._hold, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._heartbeat.start()
@@ -63,10 +63,11 @@ class DayLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._heartbeat.join()
-        # Held no more, or the storage is away: it ends by itself.
-        with contextlib.suppress(ExportError):
-            self._lease.release()
+        try:
+            self._heartbeat.join()
+        except BaseException:  # Ctrl-C just now: the lock is given back all the same
+            self._heartbeat.join()
+            raise
 
     def note(self, **changes: Any) -> None:
         """Change the status; the heartbeat writes it soon. Raises Displaced once the lock is lost."""
@@ -115,6 +116,16 @@ class DayLock:
         except ConditionNotMet as error:
             self._lost.set()
             raise Displaced(f"Another try has taken {self.status.date} over; this one stops.") from error
+
+    def _hold(self) -> None:
+        """Keep the lease alive until the context is left, then give it back: Ctrl-C does not reach this thread."""
+        try:
+            self._beat()
+        finally:
+            self._stop.wait()
+            # Held no more, or the storage is away: it ends by itself.
+            with contextlib.suppress(ExportError):
+                self._lease.release()
 
     def _beat(self) -> None:
         renewed = time.monotonic()

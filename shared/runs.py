@@ -189,6 +189,7 @@ class Runs:
             with as_export_errors():
                 check_day(order.day, started, self.settings.retention_days)
                 manifest = export(lock, token, locked_at)
+            self._complete(lock, manifest)
         except BaseException as error:
             landed = self._landed_by(order.day, token)
             if landed is None:
@@ -199,7 +200,6 @@ class Runs:
             if not isinstance(error, ExportError):
                 raise  # Ctrl-C ends the process all the same
             return landed
-        self._complete(lock, manifest)
         return manifest
 
     def _complete(self, lock: DayLock, manifest: Manifest) -> None:
