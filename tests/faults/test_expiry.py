@@ -11,7 +11,8 @@ from local.simulator import Gate
 from shared.app import open_app
 from shared.errors import InvalidDate
 from shared.nightly import Nightly
-from shared.runs import Clock, Order
+from shared.orders import Order
+from shared.runs import Clock
 from shared.windows import DAY as ONE_DAY
 from tests.faults import tries
 from tests.faults.conftest import DAY_FILES

@@ -119,13 +119,15 @@ class TestHosts:
         for host in hosts:
             host.stop()
 
+    def ask(self, host: FunctionsHost) -> requests.Response:
+        """What a host answers to somebody who wants the day."""
+        return requests.post(f"{host.url}/api/exports/{DAY}", headers=host.auth, timeout=30)
+
     def test_a_day_is_done_once(self, hosts: list[FunctionsHost], gate: Gate, scene: Scene) -> None:
         """Asked of both: the second hears that the day is being exported, and nobody does it twice."""
-        first, second = (
-            requests.post(f"{host.url}/api/exports/{DAY}", headers=host.auth, timeout=30)
-            for host in hosts
-            if host is hosts[0] or gate.wait_until_reached() is None
-        )
+        first = self.ask(hosts[0])
+        gate.wait_until_reached()
+        second = self.ask(hosts[1])
         assert (first.status_code, second.status_code) == (202, 409)
         gate.open()
         tries.wait_until(lambda: scene.reader.status(DAY)["status"] == "complete")

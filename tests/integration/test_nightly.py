@@ -1,0 +1,390 @@
+"""A night's work by any clock: what is queued, what is swept, which messages are dropped, and what is given up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
+from azure.storage.blob import BlobLeaseClient, ContainerClient
+
+from local.simulator import Simulator
+from shared.app import App, open_app
+from shared.errors import InvalidMessage, PermanentError, TransientError
+from shared.nightly import Nightly
+from shared.orders import Order
+from shared.runs import Runs
+from shared.windows import DAY as ONE_DAY
+
+TODAY = date(2026, 3, 10)
+NEWEST = TODAY - ONE_DAY
+NIGHT = datetime.combine(TODAY, time(3, 30), UTC)
+LOOKBACK = 3
+
+
+class Clock:
+    """A clock that a test sets. The storage's own goes on beside it."""
+
+    def __init__(self) -> None:
+        self.now = NIGHT
+
+    def __call__(self) -> datetime:
+        """The time that was set."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Half past three on the night of `TODAY`."""
+    return Clock()
+
+
+@pytest.fixture
+def app(environ: dict[str, str], clock: Clock) -> Iterator[App]:
+    """The app by that clock, looking back three days."""
+    with open_app(environ | {"EXPORT_LOOKBACK_DAYS": str(LOOKBACK)}, clock=clock) as app:
+        yield app
+
+
+def night(app: App, **settings: object) -> list[Order]:
+    """What a night's work queues. Keywords are settings."""
+    changed = replace(app.settings, **settings)  # type: ignore[arg-type]  # names are checked by replace
+    runs = Runs(app.landing, changed, app.clock)
+    return [Order.from_message(text) for text in Nightly(runs, app.landing, changed).work()]
+
+
+def days_before(*numbers: int) -> list[date]:
+    """Days by their distance to the newest complete one, the oldest first."""
+    return [NEWEST - number * ONE_DAY for number in sorted(numbers, reverse=True)]
+
+
+def queued(orders: list[Order]) -> list[date]:
+    assert {order.trigger for order in orders} <= {"timer"}
+    return [order.day for order in orders]
+
+
+def work(app: App, order: Order) -> None:
+    app.runs.work(order, app.export, message_id=uuid.uuid4().hex)
+
+
+def word(app: App, day: date = NEWEST) -> str:
+    """What the status blob says."""
+    document = app.landing.read(app.runs.names.status(day))
+    assert document
+    found: str = json.loads(document.data)["status"]
+    return found
+
+
+def events_of(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:
+    """The app's log lines of one kind."""
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "amplitude_export"]
+    return [line for line in lines if line["event"] == event]
+
+
+class TestLookBack:
+    """Which days a night queues."""
+
+    def test_all_that_has_not_landed(self, app: App) -> None:
+        """In the first night these are the newest day, and the look-back before it."""
+        assert queued(night(app)) == days_before(0, 1, 2, 3)
+
+    def test_landed_days_are_left_alone_but_for_the_newest(self, app: App) -> None:
+        """Yesterday is asked for again each time: the timer may fire twice."""
+        for order in night(app):
+            work(app, order)
+        assert queued(night(app)) == days_before(0)
+
+    def test_a_day_in_the_queue_gets_no_second_message(self, app: App, clock: Clock) -> None:
+        """Until an hour has gone by: its message may be lost."""
+        night(app)
+        clock.now += timedelta(minutes=59)
+        assert queued(night(app)) == []
+        clock.now += timedelta(minutes=2)
+        assert queued(night(app)) == days_before(0, 1, 2, 3)
+
+    def test_a_failed_day_is_tried_again_each_night(self, app: App, simulator: Simulator, clock: Clock) -> None:
+        """Whatever it failed with: somebody may have mended it."""
+        simulator.keys = ("other", "keys")
+        for order in night(app):
+            work(app, order)
+        assert [word(app, day) for day in days_before(0, 3)] == ["failed", "failed"]
+        clock.now += ONE_DAY
+        assert queued(night(app)) == [day + ONE_DAY for day in days_before(0, 1, 2, 3)]
+
+    def test_empty_hours_are_asked_for_once_more(self, app: App, simulator: Simulator, clock: Clock) -> None:
+        """The run of the first night began less than 24 h after the day's end: its hours may have come late."""
+        simulator.forget(NEWEST, 5)
+        (order,) = night(app, lookback_days=0)
+        work(app, order)
+        clock.now += ONE_DAY
+        orders = night(app, lookback_days=1)
+        assert queued(orders) == [NEWEST, NEWEST + ONE_DAY]
+        work(app, orders[0])
+        clock.now += ONE_DAY
+        assert NEWEST not in queued(night(app)), "the second run began later than that"
+
+    def test_a_whole_day_is_not_asked_for_once_more(self, app: App, clock: Clock) -> None:
+        """No hour of it is empty."""
+        (order,) = night(app, lookback_days=0)
+        work(app, order)
+        clock.now += ONE_DAY
+        assert queued(night(app, lookback_days=1)) == [NEWEST + ONE_DAY]
+
+    def test_nothing_before_the_start_date(self, app: App) -> None:
+        """A start date in the future wants nothing at all yet."""
+        assert queued(night(app, start_date=NEWEST - ONE_DAY)) == days_before(0, 1)
+        assert queued(night(app, start_date=TODAY)) == []
+
+    def test_nothing_beyond_the_retention(self, app: App) -> None:
+        """It would expire at once."""
+        assert queued(night(app, retention_days=2)) == days_before(0, 1)
+
+    def test_no_look_back(self, app: App) -> None:
+        """0 turns it off."""
+        assert queued(night(app, lookback_days=0)) == days_before(0)
+
+    @pytest.mark.parametrize(("hour", "newest"), [(1, NEWEST - ONE_DAY), (2, NEWEST)])
+    def test_yesterday_is_complete_from_two_on(self, app: App, clock: Clock, hour: int, newest: date) -> None:
+        """A night that begins earlier takes the day before."""
+        clock.now = datetime.combine(TODAY, time(hour), UTC)
+        assert queued(night(app, lookback_days=0)) == [newest]
+
+    def test_a_day_that_is_being_exported_is_left_alone(self, app: App, container: ContainerClient) -> None:
+        """Its lock is held."""
+        night(app, lookback_days=0)
+        lease = BlobLeaseClient(container.get_blob_client(app.runs.names.status(NEWEST)))
+        lease.acquire(15)
+        assert queued(night(app)) == days_before(1, 2, 3)
+        lease.release()
+
+    def test_a_past_due_night_does_the_same(self, app: App, caplog: pytest.LogCaptureFixture) -> None:
+        """One call catches up on all that were missed."""
+        caplog.set_level(logging.INFO)
+        messages = Nightly(app.runs, app.landing, app.settings, past_due=True).work()
+        assert len(messages) == LOOKBACK + 1
+        (line,) = events_of(caplog, "nightly_done")
+        assert (line["past_due"], line["queued"]) == (True, LOOKBACK + 1)
+
+
+class TestSweep:
+    """What dead tries left. The storage's clock cannot be set: the night's is, to a day later."""
+
+    @pytest.fixture
+    def day(self, app: App, clock: Clock) -> date:
+        """A day of the look-back that has landed, with a blob in its folder that no manifest lists."""
+        clock.now = datetime.now(UTC)
+        day = clock.now.date() - 2 * ONE_DAY
+        work(app, app.runs.ask(day, "http").order)
+        folder = app.runs.names.events(day)
+        app.landing.put_text(f"{folder}hour=00/187520_{day}_00_0.deadbeef.json", b"{}\n", "application/x-ndjson")
+        return day
+
+    def blobs(self, app: App, day: date) -> list[str]:
+        """What stands in the folder of a day."""
+        return [blob.name for blob in app.landing.blobs(app.runs.names.events(day))]
+
+    def listed(self, app: App, day: date) -> list[str]:
+        """What its manifest lists."""
+        document = app.landing.read(app.runs.names.manifest(day))
+        assert document
+        return sorted(file["name"] for file in json.loads(document.data)["files"])
+
+    def test_goes_after_24_hours(self, app: App, clock: Clock, day: date) -> None:
+        """And nothing that is listed goes with it."""
+        clock.now += timedelta(hours=24, minutes=1)
+        night(app)
+        assert self.blobs(app, day) == self.listed(app, day)
+
+    def test_stays_until_then(self, app: App, clock: Clock, day: date) -> None:
+        """A try may be about to list it."""
+        clock.now += timedelta(hours=23, minutes=59)
+        night(app)
+        assert len(self.blobs(app, day)) == len(self.listed(app, day)) + 1
+
+    def test_of_a_day_that_never_landed(self, app: App, clock: Clock, day: date) -> None:
+        """Without a manifest nothing is listed."""
+        app.landing.delete(app.runs.names.manifest(day))
+        clock.now += timedelta(hours=24, minutes=1)
+        night(app)
+        assert self.blobs(app, day) == []
+
+    def test_beyond_the_look_back_nothing_is_looked_at(self, app: App, clock: Clock, day: date) -> None:
+        """The next run of such a day takes the leftover away."""
+        clock.now += timedelta(days=LOOKBACK)
+        night(app)
+        assert len(self.blobs(app, day)) == len(self.listed(app, day)) + 1
+
+    def test_a_manifest_that_cannot_be_read_saves_all_blobs(
+        self, app: App, clock: Clock, day: date, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What it lists is not known. The other days are seen to all the same."""
+        app.landing.put_text(app.runs.names.manifest(day), b"{", "application/json")
+        before = self.blobs(app, day)
+        clock.now += timedelta(hours=24, minutes=1)
+        night(app)
+        assert self.blobs(app, day) == before
+        assert "InvalidManifest" in [line["error_type"] for line in events_of(caplog, "nightly_failed")]
+
+
+class TestMessages:
+    """Which messages are done, dropped, or come back."""
+
+    def test_of_a_run_that_another_has_replaced(self, app: App, simulator: Simulator) -> None:
+        """Dropped, before and after the other one is done."""
+        old = app.runs.ask(NEWEST, "http").order
+        new = app.runs.ask(NEWEST, "http", replace=True).order
+        work(app, old)
+        assert (simulator.requests, word(app)) == ([], "queued")
+        work(app, new)
+        assert word(app) == "complete"
+        work(app, old)
+        assert len(simulator.requests) == 1
+
+    def test_of_a_complete_run(self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+        """A message may come twice."""
+        caplog.set_level(logging.INFO)
+        order = app.runs.ask(NEWEST, "http").order
+        work(app, order)
+        work(app, order)
+        assert len(simulator.requests) == 1
+        assert [line["reason"] for line in events_of(caplog, "run_dropped")] == ["the run is complete"]
+
+    def test_written_by_hand(self, app: App, simulator: Simulator) -> None:
+        """Only a date: it exports the day, landed or not, and a second delivery of the same message does nothing."""
+        work(app, app.runs.ask(NEWEST, "http").order)
+        order = Order.from_message(f'{{"date": "{NEWEST}"}}')
+        for _ in range(2):
+            app.runs.work(order, app.export, message_id="the-same")
+        assert len(simulator.requests) == 2
+        work(app, order)
+        assert len(simulator.requests) == 3
+
+    def test_of_a_day_that_nobody_asked_for(self, app: App) -> None:
+        """The status may be lost: the message says enough."""
+        work(app, Order(NEWEST, "a-run", "http"))
+        assert word(app) == "complete"
+
+    def test_a_transient_error_brings_it_back(self, app: App, simulator: Simulator) -> None:
+        """The same run goes on with its next delivery."""
+        simulator.stop()
+        order = app.runs.ask(NEWEST, "http").order
+        with pytest.raises(TransientError):
+            work(app, order)
+        assert word(app) == "queued"
+        simulator.start()
+        work(app, order)
+        assert word(app) == "complete"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "2026-03-09",
+            "[]",
+            "null",
+            "{}",
+            '{"date": 20260309}',
+            '{"date": "2026-02-30"}',
+            '{"date": "../2026-03-09"}',
+            '{"date": "2026-03-09", "run_id": 7}',
+            '{"date": "2026-03-09", "run_id": "../x"}',
+            '{"date": "2026-03-09", "run_id": "' + "a" * 65 + '"}',
+            '{"date": "2026-03-09", "replace": "yes"}',
+            '{"date": "2026-03-09", "trigger": 7}',
+        ],
+    )
+    def test_malformed(self, app: App, container: ContainerClient, caplog: pytest.LogCaptureFixture, text: str) -> None:
+        """Refused as permanent; given up with the one ERROR line, and without a trace in the container."""
+        with pytest.raises(InvalidMessage):
+            Order.from_message(text)
+        app.runs.give_up(text)
+        assert [line["error_type"] for line in events_of(caplog, "run_failed")] == ["InvalidMessage"]
+        assert list(container.list_blob_names()) == []
+
+    def test_of_a_day_that_cannot_be_exported(self, app: App, caplog: pytest.LogCaptureFixture) -> None:
+        """It would fail again: recorded, and done."""
+        work(app, Order(TODAY, "a-run", "http"))
+        assert word(app, TODAY) == "failed"
+        (line,) = events_of(caplog, "run_failed")
+        assert (line["error_type"], line["date"]) == ("InvalidDate", TODAY.isoformat())
+
+
+class TestGiveUp:
+    """The poison queue: the run has failed, unless it is not the day's run any more, alive, or has landed after all."""
+
+    @pytest.fixture
+    def order(self, app: App) -> Order:
+        """A run in the queue."""
+        return app.runs.ask(NEWEST, "http").order
+
+    def failures(self, caplog: pytest.LogCaptureFixture) -> list[object]:
+        """The types of all ERROR lines of runs."""
+        return [line["error_type"] for line in events_of(caplog, "run_failed")]
+
+    def test_a_run_that_never_said_a_word(self, app: App, order: Order, caplog: pytest.LogCaptureFixture) -> None:
+        """Its host died at each try."""
+        app.runs.give_up(order.to_message())
+        assert (word(app), self.failures(caplog)) == ("failed", ["RunDied"])
+
+    def test_a_run_with_an_error_keeps_it(
+        self, app: App, order: Order, simulator: Simulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What it failed with last says more."""
+        simulator.stop()
+        with pytest.raises(TransientError):
+            work(app, order)
+        app.runs.give_up(order.to_message())
+        assert (word(app), self.failures(caplog)) == ("failed", ["AmplitudeUnavailable"])
+        simulator.start()
+
+    def test_a_run_whose_status_is_lost(
+        self, app: App, order: Order, container: ContainerClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """There is one again, and it says what happened."""
+        container.delete_blob(app.runs.names.status(NEWEST))
+        app.runs.give_up(order.to_message())
+        assert (word(app), self.failures(caplog)) == ("failed", ["RunDied"])
+
+    def test_replaced(self, app: App, order: Order, caplog: pytest.LogCaptureFixture) -> None:
+        """What the other run will do is not known yet."""
+        app.runs.ask(NEWEST, "http", replace=True)
+        app.runs.give_up(order.to_message())
+        assert (word(app), self.failures(caplog)) == ("queued", [])
+
+    def test_alive(self, app: App, order: Order, container: ContainerClient, caplog: pytest.LogCaptureFixture) -> None:
+        """Somebody holds the lock."""
+        lease = BlobLeaseClient(container.get_blob_client(app.runs.names.status(NEWEST)))
+        lease.acquire(15)
+        app.runs.give_up(order.to_message())
+        assert (word(app), self.failures(caplog)) == ("queued", [])
+        lease.release()
+
+    def test_complete(self, app: App, order: Order, caplog: pytest.LogCaptureFixture) -> None:
+        """The message had failed for another reason."""
+        work(app, order)
+        app.runs.give_up(order.to_message())
+        assert (word(app), self.failures(caplog)) == ("complete", [])
+
+    def test_landed_without_a_word(
+        self, app: App, order: Order, container: ContainerClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It died after its manifest put: the manifest names it."""
+        work(app, order)
+        name = app.runs.names.status(NEWEST)
+        document = json.loads(container.download_blob(name).readall()) | {"status": "running"}
+        container.upload_blob(name, json.dumps(document).encode(), overwrite=True)
+        app.runs.give_up(order.to_message())
+        assert self.failures(caplog) == []
+        assert word(app) in ("running", "complete")
+
+    def test_only_transient_errors_come_so_far(self, app: App, order: Order, simulator: Simulator) -> None:
+        """A permanent one has been recorded at its first try, and its message is done."""
+        simulator.keys = ("other", "keys")
+        with pytest.raises(PermanentError):
+            app.runs.now(Order(NEWEST), app.export)
+        work(app, order)
+        assert word(app) == "failed"
