@@ -17,7 +17,7 @@ LARGEST = 10 * GB
 PROJECT, DEFLATED, PACKED = "this project", "this project, members deflated", "this project, json.gz"
 BY_HAND, PARSED = "by hand: disk, then upload", "parsed into one JSON array"
 DOWNLOAD, INFLATE, CHECKSUM, UPLOAD = "leg: download", "leg: inflate and verify", "leg: SHA-256", "leg: upload"
-TOOLS = "C tools: inflate"
+TOOLS = f"C tools: {tools.found(tools.UNZIP)} into {tools.found(tools.GUNZIP)}"
 LINK_UPLOAD, LINK_PROJECT = "leg: upload, 200 MB/s link", "this project, 200 MB/s link"
 LEGS = (DOWNLOAD, INFLATE, CHECKSUM, UPLOAD)
 

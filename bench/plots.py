@@ -49,7 +49,7 @@ def _bars(axes: Axes, names: list[str], values: list[float], colors: list[str], 
     axes.bar_label(bars, [f"{value:,.2f}" if value < 10 else f"{value:,.0f}" for value in values], padding=3)  # noqa: PLR2004 - three digits
     axes.set_title(title, fontsize=10)
     axes.margins(x=0.25)
-    axes.set_xticks([])
+    axes.xaxis.set_visible(False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
