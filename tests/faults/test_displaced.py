@@ -19,9 +19,9 @@ from tests.faults import tries
 from tests.faults.conftest import DAY_FILES
 from tests.faults.exports import DAY
 from tests.faults.scene import Files, Scene
-from tests.faults.storage_proxy import Fault, StorageProxy, at
+from tests.faults.storage_proxy import Fault, Rule, StorageProxy, at
 
-TELLING = ("stage", "commit", "put manifest", "delete")
+TELLING = ("stage", "commit", "put manifest", "tidy", "delete")
 """The steps at which the order matters to the day; at the others it matters to its status at most."""
 STEPS = [
     *TELLING,
@@ -29,6 +29,11 @@ STEPS = [
 ]
 POSITIONS = {"ahead": "", "beside": "put manifest", "behind": "stage"}
 """Where the successor stands, by the step before which it waits."""
+
+
+def at_step(step: str, fault: Fault) -> Rule:
+    """The fault at a step of the late try; `tidy` is its look at the folder once it has landed."""
+    return at("list", fault, first=3) if step == "tidy" else at(step, fault)
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def test_frozen_and_woken(step: str, position: str, scene: Scene, successors: St
         frozen.set()
         woken.wait(60)
 
-    scene.proxy.rule = at(step, Fault(before=freeze))
+    scene.proxy.rule = at_step(step, Fault(before=freeze))
     with ExitStack() as stack:
         watch = stack.enter_context(tries.Watch(scene.container, DAY))
         stack.enter_context(late)
@@ -104,7 +109,7 @@ def test_killed_and_its_write_arrives_late(step: str, position: str, scene: Scen
     scene.land()
     older = scene.amplitudes()
     held, arrived = Gate(), threading.Event()
-    scene.proxy.rule = at(step, Fault(hold=held, after=arrived.set))
+    scene.proxy.rule = at_step(step, Fault(hold=held, after=arrived.set))
     with ExitStack() as stack:
         watch = stack.enter_context(tries.Watch(scene.container, DAY))
         late = stack.enter_context(tries.export(scene.proxied, DAY.isoformat()))

@@ -169,6 +169,21 @@ class TestTimeOuts:
         scene.assert_landed()
         assert scene.reader.status(DAY) == status
 
+    def test_a_status_that_was_held_up_undoes_none(self, scene: Scene) -> None:
+        """The word `running` arrives after `complete`, and under the same lease: it was written over another state."""
+        gate, arrived = Gate(), threading.Event()
+
+        def let_arrive() -> None:
+            gate.open()
+            assert arrived.wait(10)
+
+        held = at("put status", Fault(hold=gate, after=arrived.set))
+        scene.proxy.rule = one_after_the_other(held, at("release", Fault(before=let_arrive)))
+        code, output = scene.run(patches=self.IMPATIENT)
+        assert code == 0, output
+        assert arrived.is_set()
+        scene.assert_landed()
+
     def test_a_manifest_that_arrives_after_its_try_gave_up_is_whole(self, scene: Scene) -> None:
         """That is why nothing is taken back once the put was sent."""
         gate, arrived = Gate(), threading.Event()
