@@ -10,7 +10,6 @@ from pathlib import Path
 from bench import plan, report
 from bench.cold_start import import_ratio
 from bench.measure import GB, Bench, Contender, Figures, open_bench, run_rounds
-from bench.report import Results
 from bench.scale import scale_out
 from bench.servers import ROOT
 
@@ -24,14 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     side = plan.contenders(round(options.size * GB)) if "side" in options.only else []
     grown = plan.growth(largest=options.long) if "growth" in options.only else []
     parts = plan.parts() if "parts" in options.only else []
-    results = Results(report.machine(), options.rounds, missing=report.missing_tools())
+    results = report.earlier(options.output)
+    results.machine, results.rounds, results.missing = report.machine(), options.rounds, report.missing_tools()
     with open_bench(ROOT / ".run" / "bench" / "days", [c.volume for c in (*side, *grown, *parts)]) as bench:
-        results.side = _measure(bench, side, options.rounds)
-        results.growth = _measure(bench, grown, options.rounds)
-        results.parts = _measure(bench, parts, options.rounds)
+        results.side = _measure(bench, side, options.rounds) or results.side
+        results.growth = _measure(bench, grown, options.rounds) or results.growth
+        results.parts = _measure(bench, parts, options.rounds) or results.parts
     if "scale" in options.only:
         results.scale = scale_out(lambda hosts, seconds: report.progress(f"{hosts} hosts: {seconds:.1f} s for 60 days"))
-    if side:
+    if results.side:
         results.goals = plan.goals(results.side, results.growth, import_ratio(options.rounds))
     print(results.to_markdown())
     from bench.plots import draw  # noqa: PLC0415 - takes memory and time that measuring does without
@@ -59,7 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local bench", description=__doc__)
     parser.add_argument("--size", type=float, default=1.4, metavar="GB", help="of the day, decompressed (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many runs (%(default)s)")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="a part of the whole")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        default=SECTIONS,
+        help="these parts; the others stay as the last run left them",
+    )
     parser.add_argument("--long", action="store_true", help="a day of 10 GB as well")
     parser.add_argument("--publish", action="store_true", help="put tables and pictures into docs/ as well")
     parser.add_argument(

@@ -58,6 +58,19 @@ class Results:
         return "\n\n".join(text) + "\n"
 
 
+def earlier(folder: Path) -> Results:
+    """What the last run has kept in a folder, or nothing."""
+    kept = folder / "results.json"
+    if not kept.exists():
+        return Results(machine(), 0)
+    data = json.loads(kept.read_text())
+    for part in ("side", "growth", "parts"):
+        data[part] = {name: Figures(**figures) for name, figures in data[part].items()}
+    data["scale"] = {int(hosts): seconds for hosts, seconds in data["scale"].items()}
+    data["goals"] = [Goal(**goal) for goal in data["goals"]]
+    return Results(**data)
+
+
 def machine() -> str:
     """What this ran on."""
     name = platform.processor() or platform.machine()
