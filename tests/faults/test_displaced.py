@@ -21,12 +21,11 @@ from tests.faults.exports import DAY
 from tests.faults.scene import Files, Scene
 from tests.faults.storage_proxy import Fault, Rule, StorageProxy, at
 
-TELLING = ("stage", "commit", "put manifest", "tidy", "delete")
-"""The steps at which the order matters to the day; at the others it matters to its status at most."""
-STEPS = [
-    *TELLING,
-    *(pytest.param(step, marks=pytest.mark.soak) for step in ("acquire", "put status", "put log", "release")),
-]
+STEPS = ("stage", "commit", "put manifest", "tidy", "delete")
+"""The steps at which a process that goes on can matter to the day; at the others it can to its status at most."""
+WRITES = ("commit", "put manifest", "delete")
+"""The writes of which the same is true, when one arrives late."""
+OTHERS = [pytest.param(step, marks=pytest.mark.soak) for step in ("acquire", "put status", "put log", "release")]
 POSITIONS = {"ahead": "", "beside": "put manifest", "behind": "stage"}
 """Where the successor stands, by the step before which it waits."""
 
@@ -72,7 +71,7 @@ def assert_honest(code: int, proxy: StorageProxy) -> None:
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [*STEPS, *OTHERS])
 def test_frozen_and_woken(step: str, position: str, scene: Scene, successors: StorageProxy) -> None:
     """The process stops at a step, and goes on once another has displaced it."""
     scene.land()
@@ -103,13 +102,13 @@ def test_frozen_and_woken(step: str, position: str, scene: Scene, successors: St
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [*WRITES, *OTHERS])
 def test_killed_and_its_write_arrives_late(step: str, position: str, scene: Scene, successors: StorageProxy) -> None:
     """The process is gone, but the network still holds what it has sent."""
     scene.land()
     older = scene.amplitudes()
     held, arrived = Gate(), threading.Event()
-    scene.proxy.rule = at_step(step, Fault(hold=held, after=arrived.set))
+    scene.proxy.rule = at(step, Fault(hold=held, after=arrived.set))
     with ExitStack() as stack:
         watch = stack.enter_context(tries.Watch(scene.container, DAY))
         late = stack.enter_context(tries.export(scene.proxied, DAY.isoformat()))

@@ -161,8 +161,9 @@ def test_interrupted(step: str, scene: Scene) -> None:
     attempt = tries.export(scene.proxied, DAY.isoformat())
 
     def interrupt() -> None:
+        time.sleep(0.1)  # the process has come to where it waits for the answer
         attempt.interrupt()
-        time.sleep(0.2)  # it comes between two requests, not after the next
+        time.sleep(0.2)  # and is not given one before it has been interrupted
 
     scene.proxy.rule = at(step, Fault(before=interrupt))
     with tries.Watch(scene.container, DAY) as watch, attempt:

@@ -218,7 +218,7 @@ class Watch:
         try:
             while not self._stop.is_set():
                 self._look()
-                self._stop.wait(0.01)
+                self._stop.wait(0.03)
             self._look()
         except BaseException as error:  # noqa: BLE001 - raised by the test's own thread
             self._error = error
