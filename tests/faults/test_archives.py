@@ -189,5 +189,6 @@ def test_two_hundred_members_land(simulator: Simulator, exports: Exports, reader
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_ten_thousand_members_land(simulator: Simulator, exports: Exports, reader: Reader) -> None:
     land_many(simulator, exports, reader, 10_000)
