@@ -109,7 +109,9 @@ def test_a_try_that_dies_with_its_first_day(scene: Scene) -> None:
     assert watch.seen[DAY] == [None, DAY_FILES]
 
 
-@pytest.mark.parametrize("rounds", [RANDOM_KILLS, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "rounds", [RANDOM_KILLS, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+)
 def test_killed_at_random(scene: Scene, rounds: int) -> None:
     """At any moment of a try, download and staging included, by a clock that knows nothing of the steps."""
     chance = random.Random(SEED)  # noqa: S311 - to be repeated, not to be secret
