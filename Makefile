@@ -6,7 +6,7 @@ PY := .venv/bin/python
 help: ## this list
 	@grep -hE '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup:
+setup: ## what `make run` needs: Python packages, the storage emulator
 	@local/setup.sh
 
 setup-tests:

@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (MirrorError, AzureError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    print(f"{folder}: {copied.days} days new or changed, {copied.files} files fetched, {copied.removed} removed")
+    print(f"{folder}: days new or changed: {copied.days}, {copied.files} files fetched, {copied.removed} removed")
     return 0
 
 

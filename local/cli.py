@@ -35,7 +35,11 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def main(arguments: list[str] | None = None) -> int:
     """Carry out a command. Returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command is not _bench:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     signal.signal(signal.SIGTERM, _terminate)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
@@ -82,7 +86,6 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     bench = commands.add_parser("bench", help="this project beside what people do today and the limit", add_help=False)
-    bench.add_argument("arguments", nargs=argparse.REMAINDER)
     bench.set_defaults(command=_bench)
     return parser
 
@@ -152,4 +155,4 @@ def _run(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from bench.__main__ import main as bench  # noqa: PLC0415 - needs more than the command line is installed with
 
-    return bench(options.arguments)
+    return bench(options.rest)

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from local.azurite import DEFAULT_PORTS, Azurite
 from local.host import FunctionsHost
+from local.progress import PLAIN_SECONDS
 from local.settings import find_settings
 from local.simulator import Simulator
 from shared.runs import utc_now
@@ -49,9 +50,8 @@ def run(console: Console, *, stay: bool) -> int:
         page = f"{url}/api/exports?code={key}"
         if stay:
             console.print(f"\nIs the data complete? {page}\nCtrl-C ends everything.", soft_wrap=True)
-            _wait()
-        else:
-            console.print("\n`make run STAY=1` keeps it running, with a page of what has landed.")
+            return _watch(console, url)
+        console.print("\n`make run STAY=1` keeps it running, with a page of what has landed.")
     return 0
 
 
@@ -133,22 +133,30 @@ def _export(console: Console, url: str, key: str, day: date) -> dict[str, Any] |
     if not answer.ok:
         console.print(f"{answer.status_code}: {answer.text}", style="red", markup=False)
         return None
-    asked = answer.json()
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("queued", total=None)
-        for _ in range(FOLLOW_SECONDS * 2):
-            status = requests.get(asked["status_url"], headers=headers, timeout=60).json()
-            progress = status["progress"] or {}
-            bar.update(task, description=f"{status['status']} {progress.get('bytes', 0) / 1e6:,.1f} MB")
-            if status["status"] == "complete":
-                manifest: dict[str, Any] = status["manifest"]
-                return manifest
-            if status["status"] == "failed" or (status["status"] == "queued" and status["error"]):
-                console.print(f"{status['error']['type']}: {status['error']['message']}", style="red", markup=False)
-                return None
-            time.sleep(0.5)
-    console.print(f"Still not done after {FOLLOW_SECONDS // 60} minutes: {asked['status_url']}", style="red")
+        return _follow(console, bar, answer.json()["status_url"], headers)
+
+
+def _follow(console: Console, bar: Progress, url: str, headers: dict[str, str]) -> dict[str, Any] | None:
+    """Show how far the run is, to its end. Returns its manifest, or None where it failed."""
+    task = bar.add_task("queued", total=None)
+    next_line = time.monotonic() + PLAIN_SECONDS
+    for _ in range(FOLLOW_SECONDS * 2):
+        status = requests.get(url, headers=headers, timeout=60).json()
+        so_far = f"{status['status']} {(status['progress'] or {}).get('bytes', 0) / 1e6:,.1f} MB"
+        bar.update(task, description=so_far)
+        if not console.is_terminal and time.monotonic() >= next_line:
+            next_line += PLAIN_SECONDS
+            console.print(so_far)
+        if status["status"] == "complete":
+            manifest: dict[str, Any] = status["manifest"]
+            return manifest
+        if status["status"] == "failed" or (status["status"] == "queued" and status["error"]):
+            console.print(f"{status['error']['type']}: {status['error']['message']}", style="red", markup=False)
+            return None
+        time.sleep(0.5)
+    console.print(f"Still not done after {FOLLOW_SECONDS // 60} minutes: {url}", style="red")
     return None
 
 
@@ -186,9 +194,14 @@ def _free(port: int) -> bool:
     return True
 
 
-def _wait() -> None:
+def _watch(console: Console, url: str) -> int:
+    """Wait for Ctrl-C, or for the end of the host, which is said."""
     try:
         while True:
-            time.sleep(3600)
+            time.sleep(2)
+            requests.get(url, timeout=30)
     except KeyboardInterrupt:
-        pass
+        return 0
+    except requests.RequestException:
+        console.print("The host has ended by itself.", style="red")
+        return 1

@@ -73,7 +73,7 @@ var rules = [
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   name: '${name}-people'
-  location: 'global' // an action group knows no region; it holds the address, no event
+  location: location // `global` would keep the address, and handle alerts, in other regions too
   tags: tags
   properties: {
     enabled: true

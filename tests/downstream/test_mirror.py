@@ -138,4 +138,4 @@ def test_the_command_takes_the_settings_of_the_app(
     there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
     upload(container, there)
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)  # noqa: S603 - ours
-    assert "1 days new or changed, 1 files fetched, 0 removed" in done.stdout
+    assert "days new or changed: 1, 1 files fetched, 0 removed" in done.stdout

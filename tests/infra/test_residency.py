@@ -4,11 +4,10 @@ from tests.infra.facts import fact
 from tests.infra.templates import Expression, Templates
 
 REGIONLESS = {
-    "Microsoft.Insights/actionGroups",
     "Microsoft.Network/privateDnsZones",
     "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
 }
-"""Azure has these in no region; they hold an address or names, no event."""
+"""Azure has these in no region; they hold names, no event."""
 
 WITHOUT_LOCATION = (
     "Microsoft.Authorization/",
@@ -33,6 +32,7 @@ def test_one_region_is_allowed(t: Templates) -> None:
 @fact(
     ("modules/data-storage.bicep", "  location: location\n", "  location: 'germanynorth'\n"),
     ("modules/monitoring.bicep", "  location: location\n", "  location: 'global'\n"),
+    ("modules/alerts.bicep", "  location: location // `global`", "  location: 'global' // `global`"),
     ("main.bicep", "    location: location\n", "    location: 'westeurope'\n"),
     ("main.bicep", "  location: location\n  tags: tags\n}", "  location: deployment().location\n  tags: tags\n}"),
 )

@@ -22,3 +22,16 @@ def test_run_ends_with_a_table_of_what_landed() -> None:
     assert "22 files" in done.stdout
     assert "Hours without events: 3, 4" in done.stdout
     assert f"manifests/date={day}.json says what the day holds" in done.stdout
+
+
+def test_the_benchmarks_options_get_through() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local", "bench", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--long" in done.stdout

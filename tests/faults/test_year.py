@@ -1,0 +1,28 @@
+"""A year of days is read by a handful of requests: the figures stand in the metadata that a listing brings."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from azure.storage.blob import ContainerClient
+
+from shared.app import open_app
+from shared.coverage import read_coverage
+from tests.faults.scene import Scene
+
+FIRST, DAYS = date(2024, 11, 5), 366
+
+
+def test_a_year_is_read_by_a_handful_of_requests(container: ContainerClient, scene: Scene) -> None:
+    days = [FIRST + timedelta(n) for n in range(DAYS)]
+    for day in days:
+        figures = {"status": "complete", "events": "7", "files": "1", "bytes": "70", "hour_events": "7" + ",0" * 23}
+        container.upload_blob(f"manifests/date={day}.json", b"{}", metadata=figures)
+        container.upload_blob(f"status/date={day}.json", b"{}", metadata={"status": "complete"})
+    with open_app(scene.proxied) as app:
+        scene.proxy.requests.clear()
+        rows = read_coverage(app.landing, app.settings, days[0], days[-1], app.clock())
+    assert [row.date for row in rows] == days
+    assert {(row.status, row.events) for row in rows} == {("complete", 7)}
+    assert {asked.what for asked in scene.proxy.requests} == {"list"}
+    assert len(scene.proxy.requests) <= 4
