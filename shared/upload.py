@@ -112,11 +112,9 @@ class Uploader:
         self._submit(self._hasher, self._hashing, size, update)
 
     def settle(self) -> None:
-        """Wait until nothing is in flight. Raises the first failure."""
-        futures, self._futures = self._futures, set()
-        done, _ = wait(futures)
-        for future in done:
-            future.result()
+        """Wait until nothing is in flight. Raises what a block has failed with."""
+        wait(self._futures)
+        self._raise_failed()
 
     def discard(self) -> None:
         """Wait until nothing is in flight, whatever came of it: what was staged is void."""
@@ -126,25 +124,26 @@ class Uploader:
         wait(futures)
 
     def each(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run tasks side by side. Raises the first failure, once none runs any more."""
+        """Run tasks side by side. Raises the first failure, or Ctrl-C, once none runs any more."""
         futures = [self._pool.submit(task) for task in tasks]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            future.cancel()
-        wait(futures)
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
         for future in futures:
             if not future.cancelled():
                 future.result()
 
     def _submit(self, pool: ThreadPoolExecutor, budget: _Budget, size: int, task: Callable[[], None]) -> None:
-        self._raise_early()
+        self._raise_failed()  # at the next block, not at the end of the download: the whole try has failed
         budget.take(size)
         future = pool.submit(task)
         future.add_done_callback(lambda _: budget.give_back(size))
         self._futures.add(future)
 
-    def _raise_early(self) -> None:
-        # A failed block makes the whole try fail: say so at the next block, not at the end of the download.
+    def _raise_failed(self) -> None:
         finished = {future for future in self._futures if future.done()}
         self._futures -= finished
         for future in finished:
