@@ -25,7 +25,7 @@ _TRIES = 3
 
 
 class DayLock:
-    """A held lock. `status` is what the status blob says; `write` is how it changes.
+    """A held lock. `status` is what the status blob says, or will say soon; only who took the lock changes it.
 
     `untouched_since`: the storage's time of the last write before the lock was taken.
 
@@ -50,9 +50,9 @@ class DayLock:
         self._lease = lease
         self._clock = clock
         self._writing = threading.Lock()
+        self._sent = status
         self._stop = threading.Event()
         self._lost = threading.Event()
-        self._dirty = False
         self._heartbeat = threading.Thread(target=self._hold, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -70,11 +70,12 @@ class DayLock:
             raise
 
     def note(self, **changes: Any) -> None:
-        """Change the status; the heartbeat writes it soon. Raises Displaced once the lock is lost."""
+        """Change the status; the heartbeat writes it soon. Raises Displaced once the lock is lost.
+
+        Never waits for the storage: a download is not held up by a word about it.
+        """
         self.check()
-        with self._writing:
-            self.status = self.status.now(self._clock(), **changes)
-            self._dirty = True
+        self.status = self.status.now(self._clock(), **changes)
 
     def write(self, **changes: Any) -> datetime:
         """Change the status and write it now. Returns the storage's time of the write.
@@ -94,8 +95,8 @@ class DayLock:
 
     def _put(self) -> datetime:
         """Write the status over the one that is known: a write that was held up must not undo a later one."""
-        self._dirty = False
-        data, metadata = self.status.to_json(), self.status.metadata()
+        self._sent = status = self.status
+        data, metadata = status.to_json(), status.metadata()
         for _ in range(_TRIES):
             self.check()
             try:
@@ -135,12 +136,12 @@ class DayLock:
                     self._renew()
                     renewed = time.monotonic()
                 with self._writing:
-                    if self._dirty:
+                    if self.status is not self._sent:
                         self._put()
-            except StorageUnavailable:
-                continue  # the next beat tries again; no promise depends on the lease
-            except ExportError:
-                return  # lost: `check` says so
+            except Displaced:
+                return  # `check` says so
+            except Exception:  # noqa: BLE001, S112 - whatever it was: a lease that nobody renews is lost unnoticed
+                continue  # the next beat tries again
 
 
 def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
