@@ -96,12 +96,10 @@ class Day:
         self, staged: Sequence[StagedFile], landed: Manifest | None
     ) -> tuple[list[StagedFile], tuple[LandedFile, ...]]:
         """What is to be committed, and what the manifest will list: a file with the same bytes keeps its blob."""
-        there = {blob.name for blob in self.container.blobs(self.names.events(self.this.day))} if landed else set()
-        kept = {
-            (without_token(file.name), file.content): file
-            for file in (landed.files if landed else ())
-            if file.name in there
-        }
+        old = landed.files if landed else ()
+        # A blob that somebody has deleted or written over since is not kept: without our metadata it is not ours.
+        there = {blob.name: blob.metadata.get("sha256") for blob in self._blobs()} if old else {}
+        kept = {(without_token(file.name), file.content): file for file in old if there.get(file.name) == file.sha256}
         commits: list[StagedFile] = []
         files: list[LandedFile] = []
         for one in staged:
@@ -110,6 +108,10 @@ class Day:
                 commits.append(one)
             files.append(one.file if same is None else replace(one.file, name=same.name))
         return commits, tuple(sorted(files, key=lambda file: (file.hour, file.part, file.name)))
+
+    def _blobs(self) -> Iterator[Blob]:
+        """All event blobs of the day, listed or not."""
+        return self.container.blobs(self.names.events(self.this.day))
 
     def _manifest(
         self, windows: Sequence[FetchedWindow], files: tuple[LandedFile, ...], landed: Manifest | None
@@ -187,7 +189,7 @@ class Day:
         listed = {file.name for file in manifest.files}
         old = {file.name for file in replaced.files} - listed if replaced else set()
         try:
-            for blob in self.container.blobs(self.names.events(self.this.day)):
+            for blob in self._blobs():
                 # Younger blobs stay: a try that wakes up late must not delete its successor's.
                 if blob.name not in listed and blob.last_modified < self.this.locked_at:
                     old.add(blob.name)

@@ -68,7 +68,6 @@ class Blob:
     """A blob as a listing shows it. `last_modified` is by the storage's clock, in whole seconds."""
 
     name: str
-    bytes: int
     last_modified: datetime
     metadata: Mapping[str, str]
     leased: bool
@@ -179,7 +178,6 @@ class Landing:
             for blob in self._container.list_blobs(name_starts_with=start, include=["metadata"]):
                 yield Blob(
                     name=blob.name,
-                    bytes=blob.size,
                     last_modified=blob.last_modified,
                     metadata={key: value or "" for key, value in (blob.metadata or {}).items()},
                     leased=blob.lease.state == "leased",

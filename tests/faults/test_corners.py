@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -20,8 +21,10 @@ from shared.errors import BadRequest, InvalidManifest, StorageUnavailable
 from shared.nightly import Nightly
 from shared.orders import Order
 from shared.windows import newest_complete_day
+from tests.faults import storage_proxy, tries
 from tests.faults.exports import DAY, SECRET_KEY, Exports
 from tests.faults.reader import Reader
+from tests.faults.scene import Scene
 
 NEXT = date(2025, 11, 5)
 
@@ -130,6 +133,37 @@ def test_ctrl_c_after_the_manifest_is_put_does_not_unsay_it(
         exports.run()
     assert reader.files(DAY) == simulator.member_bytes(DAY)
     assert reader.outcome(DAY) == ("complete", None)
+
+
+def test_ctrl_c_in_a_commit_that_takes_long_leaves_nothing(scene: Scene) -> None:
+    """The commit may come through after all: it is waited for, and then taken away."""
+    scene.land()
+    landed = scene.reader.files(DAY)
+    attempt = tries.export(scene.proxied, DAY.isoformat())
+
+    def interrupt() -> None:
+        time.sleep(0.1)  # the process has come to where it waits for the answer
+        attempt.interrupt()
+        time.sleep(1)  # long enough to have deleted what is not there yet
+
+    scene.proxy.rule = storage_proxy.at("commit", storage_proxy.Fault(before=interrupt))
+    with attempt:
+        assert attempt.end() == 130, attempt.output()
+    assert scene.reader.files(DAY) == landed
+    assert not scene.reader.unlisted(DAY)
+
+
+@pytest.mark.parametrize("kind", ["json", "json.gz"])
+def test_a_landed_blob_that_somebody_wrote_over_is_landed_anew(exports: Exports, reader: Reader, kind: str) -> None:
+    """Its name alone does not make it what the manifest lists: a run of the day heals it, as it does a deleted one."""
+    exports.run(EXPORT_FORMAT=kind)
+    before = reader.files(DAY)
+    name = min(reader.event_blobs(DAY))
+    reader.container.upload_blob(name, b"{}\n", overwrite=True)
+    assert exports.run(EXPORT_FORMAT=kind).changes.unchanged == len(before or ())
+    assert reader.files(DAY) == before
+    assert name not in reader.event_blobs(DAY)
+    assert not reader.unlisted(DAY)
 
 
 def test_keys_in_plain_text_go_through_no_proxy(
