@@ -125,8 +125,9 @@ class Uploader:
 
     def each(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Run tasks side by side. Raises the first failure, or Ctrl-C, once none runs any more."""
-        futures = [self._pool.submit(task) for task in tasks]
+        futures: list[Future[None]] = []
         try:
+            futures.extend(self._pool.submit(task) for task in tasks)
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             for future in futures:
