@@ -29,7 +29,12 @@ Serve = Callable[[Rendered], str]
 SATURDAY = date(2025, 11, 15)
 PHONE: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 ERROR = fewer(SATURDAY, 362241, 198256)
-FAILED = answer(SATURDAY, status="failed", run_id="4f0a9c1be7d24b6f8a3d5c2e9b7f1a06", error={"type": ERROR.type, "message": ERROR.message})
+FAILED = answer(
+    SATURDAY,
+    status="failed",
+    run_id="4f0a9c1be7d24b6f8a3d5c2e9b7f1a06",
+    error={"type": ERROR.type, "message": ERROR.message},
+)
 
 PAGES: dict[str, Rendered] = {
     "month": coverage_page(month(), FIRST, LAST, NOW),
