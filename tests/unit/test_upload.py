@@ -312,6 +312,7 @@ def test_tasks_that_are_interrupted_have_ended_too() -> None:
     def interrupt() -> None:
         for _ in range(upload.THREADS):
             assert running.acquire(timeout=SECONDS)
+        time.sleep(0.1)  # the main thread has come to where it waits
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         time.sleep(0.1)  # the main thread has been interrupted, and waits for the tasks, or not
         gate.set()
