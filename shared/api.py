@@ -20,10 +20,10 @@ from shared.coverage import died, read_coverage
 from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
 from shared.journal import log
 from shared.landing import Document
-from shared.lock import read_status
 from shared.manifest import Manifest
 from shared.names import Names
 from shared.runs import Asked, DayRunning
+from shared.status import read_status
 from shared.windows import DAY, check_day, days_between, newest_complete_day, parse_day
 
 MAX_DAYS = 366

@@ -23,8 +23,8 @@ from shared.runs import Clock, Runs, utc_now
 from shared.settings import Settings, load_settings
 from shared.upload import Uploader
 
-PROGRESS_SECONDS = 0.5
-"""How often progress is noted at most."""
+NOTED_SECONDS = 0.5
+"""How often progress is noted at most; the lock's heartbeat writes what was noted last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class App:
         def note(progress: Progress) -> None:
             nonlocal next_note
             if time.monotonic() >= next_note:
-                next_note = time.monotonic() + PROGRESS_SECONDS
+                next_note = time.monotonic() + NOTED_SECONDS
                 lock.note(progress=asdict(progress))
                 self.on_progress(progress)
 

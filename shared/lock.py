@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageUnavailable
 from shared.landing import Document, Landing, Lease
-from shared.status import RunStatus
+from shared.status import RunStatus, read_status
 
 LEASE_SECONDS = 30
 """A dead try's lock is gone after so long. A lease that ran out can be renewed as long as nobody else took it."""
@@ -182,11 +182,3 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
     document = landing.read(name)
     status = read_status(document.data, name) if document else None
     return DayLock(landing, name, lease, document=document, status=status or fresh, clock=clock)
-
-
-def read_status(data: bytes, name: str) -> RunStatus | None:
-    """The status in a document; None where it cannot be understood: it says nothing that the next run needs."""
-    try:
-        return RunStatus.from_json(data, name)
-    except ExportError:
-        return None

@@ -37,7 +37,6 @@ class Nightly:
     past_due: bool = False
     now: datetime = field(init=False)
     names: Names = field(init=False)
-    _until: float = field(init=False, default=math.inf)
 
     def __post_init__(self) -> None:
         self.now = self.runs.clock()
@@ -51,11 +50,10 @@ class Nightly:
 
         """
         days = looked_at(self.now, self.settings)
-        self._until = time.monotonic() + TIDYING_SECONDS
-        expired, _ = self._each(self._expire, self._listed(self._beyond_retention))
-        swept, _ = self._each(self._sweep, days)
+        until = time.monotonic() + TIDYING_SECONDS
+        expired, _ = self._each(self._expire, self._listed(self._beyond_retention), until)
+        swept, _ = self._each(self._sweep, days, until)
         # Last, for a day that is noted as queued needs its message, and messages go when this has ended well.
-        self._until = math.inf
         asked, failures = self._each(self._ask, self._wanted(days))
         if failures and not asked:
             raise failures[0]
@@ -70,11 +68,13 @@ class Nightly:
         )
         return [one.order.to_message() for one in asked if one.is_new]
 
-    def _each[T](self, step: Callable[[date], T | None], days: Iterable[date]) -> tuple[list[T], list[ExportError]]:
+    def _each[T](
+        self, step: Callable[[date], T | None], days: Iterable[date], until: float = math.inf
+    ) -> tuple[list[T], list[ExportError]]:
         done: list[T] = []
         failures: list[ExportError] = []
         for day in days:
-            if time.monotonic() > self._until:
+            if time.monotonic() > until:
                 break  # the next night goes on
             try:
                 with as_export_errors():

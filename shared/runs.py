@@ -24,12 +24,12 @@ from shared.errors import (
 )
 from shared.journal import log
 from shared.landing import Document, Landing
-from shared.lock import DayLock, read_status, take_lock
+from shared.lock import DayLock, take_lock
 from shared.manifest import Manifest
 from shared.names import Names
 from shared.orders import Order
 from shared.settings import Settings
-from shared.status import RunError, RunStatus
+from shared.status import RunError, RunStatus, read_status
 from shared.windows import HOURS, check_day
 
 QUEUED_FOR = timedelta(hours=1)

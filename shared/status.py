@@ -116,6 +116,14 @@ class RunStatus:
         return as_metadata(figures)
 
 
+def read_status(data: bytes, name: str) -> RunStatus | None:
+    """The status in a document; None where it cannot be understood: it says nothing that the next run needs."""
+    try:
+        return RunStatus.from_json(data, name)
+    except ExportError:
+        return None
+
+
 def error_from_metadata(metadata: Mapping[str, str]) -> RunError | None:
     """The error that `RunStatus.metadata` noted; its message may be cut."""
     if "error_type" not in metadata:
