@@ -21,7 +21,7 @@ def from_iso(text: str | None) -> datetime | None:
     """The instant that `iso` wrote; None for None and for what is no instant."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC) if text else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -66,7 +66,7 @@ def app_log_lines(azurite: Azurite) -> list[LogLine]:
 
 def _export(environ: dict[str, str], day: date) -> None:
     with open_app(environ) as app, suppress(ExportError):
-        app.runs.now(Order(day, trigger="http"), app.export)
+        app.runs.work(Order(day, trigger="http"), app.export)
 
 
 def _ask_for_a_day(environ: dict[str, str]) -> None:
