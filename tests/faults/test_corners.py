@@ -1,4 +1,4 @@
-"""Corners where two rules meet: what a careful reader of the contract asked about."""
+"""Corners where two rules meet: what a careful reader of the promises asks about."""
 
 from __future__ import annotations
 
