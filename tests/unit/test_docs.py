@@ -37,7 +37,7 @@ def test_each_error_is_described() -> None:
         for name, value in vars(tree).items()
         if isinstance(value, type) and issubclass(value, ExportError) and not value.__subclasses__()
     ]
-    drawn, described = (ROOT / "shared" / "errors.py").read_text(), (ROOT / "docs" / "faults.md").read_text()
+    drawn, described = (ROOT / "shared" / "errors.py").read_text(), (ROOT / "docs" / "operations.md").read_text()
     assert [name for name in leaves if f"── {name} " not in drawn] == []
     assert [name for name in leaves if f"`{name}`" not in described] == []
 
