@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 import shared.errors as tree
 from shared.errors import ExportError
+from shared.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -21,6 +24,14 @@ def settings_read() -> set[str]:
 def test_the_readme_names_every_setting_and_no_other() -> None:
     rows = re.findall(r"^\| (`(?:AMP|EXPORT)_.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == settings_read()
+
+
+def test_the_settings_example_works_as_it_is() -> None:
+    """Once copied: it is whole, and it speaks of the simulator where the README starts it."""
+    values = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
+    settings = load_settings(values)
+    assert f"local.simulator --port {urlsplit(settings.export_url).port} " in (ROOT / "README.md").read_text()
+    assert values["AzureWebJobsStorage"] == settings.storage_connection == "UseDevelopmentStorage=true"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
