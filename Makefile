@@ -33,7 +33,7 @@ types: setup ## strict types
 	@$(PY) -m mypy
 
 bench: setup ## this project beside what people do today and the limit
-	@$(PY) -m local bench
+	@$(PY) -m bench
 
 infra: setup-tests ## every check of templates, queries and workflows that this machine can run
 	@infra/check.sh

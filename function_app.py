@@ -11,15 +11,15 @@ from typing import List  # noqa: UP035 - see Messages
 
 import azure.functions as func
 
-from shared import api
 from shared.app import App, open_app
+from shared.days.status import RunError
 from shared.errors import ExportError, InvalidMessage, SettingsError
-from shared.journal import log
-from shared.nightly import Nightly
-from shared.orders import Order
-from shared.runs import log_failed
+from shared.log import log
+from shared.runs.messages import Order
+from shared.runs.nightly import Nightly
+from shared.runs.runs import log_failed
 from shared.settings import binding_queue, binding_schedule, check_sign_in
-from shared.status import RunError
+from shared.web import routes
 
 check_sign_in(os.environ)
 # Request lines of the storage library would bury the app's own.
@@ -47,8 +47,8 @@ def opened() -> App:
 def nightly(timer: func.TimerRequest, messages: Messages) -> None:
     """Queue the newest complete day and what the look-back misses; expire; sweep."""
     with reported():
-        this = opened()
-        found = Nightly(this.runs, this.landing, this.settings, past_due=timer.past_due).work()
+        app = opened()
+        found = Nightly(app.runs, app.container, app.settings, past_due=timer.past_due).work()
         if found:
             messages.set(found)
 
@@ -58,7 +58,7 @@ def nightly(timer: func.TimerRequest, messages: Messages) -> None:
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
 def rerun(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Queue one day."""
-    return api.answer(req, lambda: api.rerun(opened(), req, messages.set), os.environ)
+    return routes.answer(req, lambda: routes.rerun(opened(), req, messages.set), os.environ)
 
 
 @app.function_name("backfill")
@@ -66,21 +66,21 @@ def rerun(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
 def backfill(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Queue each day of a range."""
-    return api.answer(req, lambda: api.backfill(opened(), req, messages.set), os.environ)
+    return routes.answer(req, lambda: routes.backfill(opened(), req, messages.set), os.environ)
 
 
 @app.function_name("status")
 @app.route("exports/{date}", methods=["GET"])
 def status(req: func.HttpRequest) -> func.HttpResponse:
     """Latest run and manifest of a day."""
-    return api.answer(req, lambda: api.status(opened(), req), os.environ)
+    return routes.answer(req, lambda: routes.status(opened(), req), os.environ)
 
 
 @app.function_name("coverage")
 @app.route("exports", methods=["GET"])
 def coverage(req: func.HttpRequest) -> func.HttpResponse:
     """One row per day, or a page for a browser."""
-    return api.answer(req, lambda: api.coverage(opened(), req), os.environ)
+    return routes.answer(req, lambda: routes.coverage(opened(), req), os.environ)
 
 
 @app.function_name("export_day")
@@ -93,8 +93,7 @@ def export_day(message: func.QueueMessage) -> None:
         except InvalidMessage as error:
             log_failed(None, "", "queue", RunError.of(error))
             return
-        this = opened()
-        this.runs.work(order, this.export, message_id=message.id or "")
+        opened().runs.work(order, message_id=message.id or "")
 
 
 @app.function_name("give_up")

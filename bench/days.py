@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from local.events import lines
 from local.simulator import Form, Simulator
-from shared.windows import HOURS
+from local.simulator.events import lines
+from shared.dates import HOURS
 
 FIRST_DAY = date(2025, 11, 3)
 PROJECT = 187520

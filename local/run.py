@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.progress import PLAIN_SECONDS
+from cli.settings import find_settings
 from local.azurite import DEFAULT_PORTS, Azurite
 from local.host import FunctionsHost
-from local.progress import PLAIN_SECONDS
-from local.settings import find_settings
 from local.simulator import Simulator
-from shared.runs import utc_now
-from shared.windows import newest_complete_day
+from shared.dates import newest_complete_day
+from shared.runs.runs import utc_now
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_CHARACTERS = 400

@@ -17,6 +17,7 @@ import requests
 import urllib3.exceptions
 from requests.auth import HTTPBasicAuth
 
+from shared.dates import Window
 from shared.errors import (
     AmplitudeUnavailable,
     BadCredentials,
@@ -28,7 +29,6 @@ from shared.errors import (
 )
 from shared.retry import retry_after_seconds
 from shared.settings import Settings
-from shared.windows import Window
 
 CHUNK_BYTES = 256 * 1024
 CONNECT_SECONDS = 30.0

@@ -1,4 +1,4 @@
-"""Puts the rooms together: settings, container, Amplitude, and what exports a day with them."""
+"""Puts the parts together: settings, container, Amplitude, and the export of a day."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from datetime import datetime
 import requests
 
 from shared.amplitude import Amplitude
+from shared.days.manifest import Manifest
 from shared.errors import ExportError, StorageUnavailable
-from shared.export import Day
-from shared.fetch import Fetcher, Progress, Try
-from shared.journal import RunLog
-from shared.landing import Landing, open_landing
-from shared.lock import DayLock
-from shared.manifest import Manifest
+from shared.export.fetch import Fetcher, Progress, Try
+from shared.export.publish import DayExport
+from shared.log import RunLog
 from shared.names import Names
-from shared.runs import Clock, Runs, utc_now
+from shared.runs.lock import DayLock
+from shared.runs.runs import Clock, Runs, utc_now
 from shared.settings import Settings, load_settings
-from shared.upload import Uploader
+from shared.storage.container import Container, open_container
+from shared.storage.uploader import Uploader
 
 NOTED_SECONDS = 0.5
 """How often progress is noted at most; the lock's heartbeat writes what was noted last."""
@@ -29,21 +29,30 @@ NOTED_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What a trigger needs: the settings, the container that they name, its runs, and the export of a day."""
+    """What a trigger needs: the settings, the container that they name, and the runs of its days."""
 
     settings: Settings
-    landing: Landing
+    container: Container
     runs: Runs
     clock: Clock = utc_now
-    on_progress: Callable[[Progress], None] = lambda _: None
 
-    def export(self, lock: DayLock, token: str, locked_at: datetime) -> Manifest:
-        """Export the day of a lock that is held, and leave the run's log beside it."""
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """Exports a day whose lock is held: connects Amplitude, the uploader and the container for one try."""
+
+    settings: Settings
+    container: Container
+    clock: Clock
+    on_progress: Callable[[Progress], None]
+
+    def export(self, lock: DayLock, locked_at: datetime) -> Manifest:
+        """Export the day, and leave the try's log beside it."""
         status, names = lock.status, Names(self.settings.prefix)
-        this = Try(
+        try_ = Try(
             day=status.date,
             run_id=status.run_id,
-            token=token,
+            id=status.try_id or "",
             trigger=status.trigger,
             replace=status.replace,
             region=self.settings.region,
@@ -55,14 +64,14 @@ class App:
 
         def stage(name: str, block_id: str, block: Sequence[bytes]) -> None:
             with run_log.timed(name, "stage block", sum(map(len, block))):
-                self.landing.stage(name, block_id, block)
+                self.container.stage(name, block_id, block)
 
         try:
             with requests.Session() as session, Uploader(stage) as uploader:
-                # What goes in plain text goes to this machine only, and through no proxy that an environment names.
+                # Plain http goes to this machine only, never through a proxy from the environment.
                 session.trust_env = self.settings.export_url.startswith("https:")
                 fetcher = Fetcher(
-                    this=this,
+                    try_=try_,
                     source=Amplitude(session, self.settings, self.clock),
                     uploader=uploader,
                     settings=self.settings,
@@ -70,15 +79,15 @@ class App:
                     on_progress=self._noted(lock),
                     on_too_large=lambda hours: _remember(lock, hours),
                 )
-                day = Day(this, names, self.landing, uploader.each, run_log, self.clock)
+                day = DayExport(try_, names, self.container, uploader.each, run_log, self.clock)
                 return day.export(lambda: fetcher.day(status.max_window_hours), lock.check)
         finally:
-            self._keep(run_log, names.log(this.day, this.run_id, token))
+            self._keep(run_log, names.log(try_.day, try_.run_id, try_.id))
 
     def _keep(self, run_log: RunLog, name: str) -> None:
         # A day is not worse for it, and the log lines tell the same.
         with suppress(ExportError):
-            self.landing.put_text(name, run_log.to_csv(), "text/csv")
+            self.container.put_text(name, run_log.to_csv(), "text/csv")
 
     def _noted(self, lock: DayLock) -> Callable[[Progress], None]:
         next_note = 0.0
@@ -111,5 +120,6 @@ def open_app(
 
     """
     settings = load_settings(environ)
-    with open_landing(settings) as landing:
-        yield App(settings, landing, Runs(landing, settings, clock), clock, on_progress)
+    with open_container(settings) as container:
+        exporter = Exporter(settings, container, clock, on_progress)
+        yield App(settings, container, Runs(container, settings, exporter.export, clock), clock)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from shared.dates import parse_day
 from shared.errors import InvalidDate
-from shared.windows import parse_day
 
 Format = Literal["json", "json.gz"]
 Kind = Literal["events", "manifests", "status", "logs"]
@@ -25,9 +25,9 @@ class Names:
         """The folder of a day's event blobs; it belongs to the app."""
         return f"{self.prefix}events/date={day}/"
 
-    def event_file(self, day: date, hour: int, stem: str, token: str, kind: Format) -> str:
-        """One event blob, written once by the try that `token` names."""
-        return f"{self.events(day)}hour={hour:02d}/{stem}.{token}.{kind}"
+    def event_file(self, day: date, hour: int, stem: str, try_id: str, kind: Format) -> str:
+        """One event blob, written once by the try that `try_id` names."""
+        return f"{self.events(day)}hour={hour:02d}/{stem}.{try_id}.{kind}"
 
     def manifest(self, day: date) -> str:
         """The one place that says what a day holds."""
@@ -41,9 +41,9 @@ class Names:
         """The folder of a day's run logs."""
         return f"{self.prefix}logs/date={day}/"
 
-    def log(self, day: date, run_id: str, token: str) -> str:
+    def log(self, day: date, run_id: str, try_id: str) -> str:
         """The log of one try."""
-        return f"{self.logs(day)}{run_id}_{token}.csv"
+        return f"{self.logs(day)}{run_id}_{try_id}.csv"
 
     def folder(self, kind: Kind) -> str:
         """What all names of one kind start with, up to the date."""
@@ -63,8 +63,8 @@ class Names:
             return None
 
 
-def without_token(name: str) -> str:
-    """An event blob's name but for the token: what stays the same from try to try."""
+def without_try_id(name: str) -> str:
+    """An event blob's name but for the try_id: what stays the same from try to try."""
     folder, _, file = name.rpartition("/")
     stem, _, rest = file.partition(".")
     return f"{folder}/{stem}.{rest.partition('.')[2]}"

@@ -10,8 +10,8 @@ from datetime import date
 from typing import Literal
 from urllib.parse import urlsplit
 
+from shared.dates import parse_day
 from shared.errors import InvalidDate, SettingsError
-from shared.windows import parse_day
 
 ENDPOINTS = {
     "eu": "https://analytics.eu.amplitude.com/api/2/export",

@@ -11,12 +11,12 @@ from pathlib import Path
 import requests
 
 from shared.amplitude import Amplitude
-from shared.archive import Archive
-from shared.inflate import PIECE_OUT
-from shared.landing import open_landing
+from shared.archive.gunzip import PIECE_OUT
+from shared.archive.members import Archive
+from shared.dates import whole_day
 from shared.settings import load_settings
-from shared.upload import BLOCK_BYTES, Uploader
-from shared.windows import whole_day
+from shared.storage.container import open_container
+from shared.storage.uploader import BLOCK_BYTES, Uploader
 
 _PIECE_BYTES = 256 * 1024
 
@@ -49,7 +49,7 @@ def checksum(_: date) -> int:
 def upload(day: date) -> int:
     """As many bytes from memory, in the project's blocks, by the project's threads."""
     block = [os.urandom(PIECE_OUT)] * (BLOCK_BYTES // PIECE_OUT)
-    with open_landing(load_settings(os.environ)) as landing, Uploader(landing.stage) as uploader:
+    with open_container(load_settings(os.environ)) as container, Uploader(container.stage) as uploader:
         for number, size in enumerate(_blocks()):
             uploader.stage(f"{day}.json", f"{number:05d}", block if size == BLOCK_BYTES else [bytes(size)], size)
         uploader.settle()

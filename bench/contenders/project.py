@@ -7,7 +7,7 @@ import os
 from datetime import date
 
 from shared.app import open_app
-from shared.orders import Order
+from shared.runs.messages import Order
 
 logging.getLogger("amplitude_export").addHandler(logging.NullHandler())
 
@@ -15,4 +15,4 @@ logging.getLogger("amplitude_export").addHandler(logging.NullHandler())
 def export(day: date) -> int:
     """Export the day."""
     with open_app(os.environ) as app:
-        return app.runs.now(Order(day, trigger="cli"), app.export).total_bytes
+        return app.runs.run_now(Order(day, trigger="cli")).total_bytes

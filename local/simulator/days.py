@@ -14,9 +14,9 @@ from functools import cache, lru_cache
 
 from isal import isal_zlib
 
-from local.events import events_in_hour, lines
 from local.simulator.archive import Entry, Payload
-from shared.windows import HOURS
+from local.simulator.events import events_in_hour, lines
+from shared.dates import HOURS
 
 _LINES_A_CHUNK = 128
 _LEVEL = 2

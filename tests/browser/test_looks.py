@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from shared.page import coverage_page, day_page
+from shared.web.pages import coverage_page, day_page
 from tests.browser.conftest import Rendered
 from tests.unit.sample_days import (
     FIRST,

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from local.events import lines
+from local.simulator.events import lines
 
 PROJECT = 187520
 SEEN_AT = datetime(2025, 11, 5, 3, 31, 40, tzinfo=UTC)

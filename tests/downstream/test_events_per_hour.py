@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from examples.events_per_hour import events_by_hour, main
-from local.events import events_in_hour
+from local.simulator.events import events_in_hour
 from tests.downstream.landed import Landed, hour_of_events
 
 TUESDAY = date(2025, 11, 4)

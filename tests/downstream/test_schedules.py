@@ -21,7 +21,7 @@ from azure.storage.blob import ContainerClient
 from downstream.mirror import mirror
 from local.azurite import Azurite
 from local.simulator import Simulator
-from shared.windows import DAY, newest_complete_day
+from shared.dates import DAY, newest_complete_day
 from tests.downstream.conftest import ROOT, Warehouse
 
 EXAMPLES = ROOT / "examples"

@@ -19,10 +19,10 @@ import requests
 from local.azurite import KEY
 from local.host import FunctionsHost
 from shared.app import open_app
+from shared.days.manifest import Manifest
 from shared.errors import ExportError
-from shared.manifest import Manifest
-from shared.orders import Order
-from shared.runs import Clock, utc_now
+from shared.runs.messages import Order
+from shared.runs.runs import Clock, utc_now
 
 DAY = date(2025, 11, 4)
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ class Exports:
     def run(self, day: date = DAY, *, replace: bool = False, clock: Clock = utc_now, **settings: str) -> Manifest:
         """Export a day in this process, as `python -m local export` does."""
         with open_app(self.environ | settings, clock=clock) as app:
-            return app.runs.now(Order(day, trigger="test", replace=replace), app.export)
+            return app.runs.run_now(Order(day, trigger="test", replace=replace))
 
     def attempt(
         self, day: date = DAY, *, replace: bool = False, clock: Clock = utc_now, **settings: str
@@ -68,7 +68,7 @@ class Exports:
         """Deliver DAY's message to the worker; the error with which it is to come back, None where it is done."""
         with open_app(self.environ | settings, clock=clock) as app:
             try:
-                app.runs.work(Order(DAY, run_id), app.export)
+                app.runs.work(Order(DAY, run_id))
             except ExportError as error:
                 return error
         return None

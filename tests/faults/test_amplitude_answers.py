@@ -13,7 +13,7 @@ import trustme
 from local.host import FunctionsHost
 from local.simulator import Asked, Fault, Simulator, redirect, too_many_requests
 from shared.errors import AmplitudeUnavailable, InvalidMessage, PermanentError
-from shared.orders import Order
+from shared.runs.messages import Order
 from tests.faults.exports import DAY, Exports, call, log_events
 from tests.faults.reader import Landed, Reader
 

@@ -15,12 +15,13 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from local.simulator import Fault, Simulator
-from shared import api, landing
 from shared.app import App, open_app
+from shared.dates import newest_complete_day
 from shared.errors import AmplitudeUnavailable, BadRequest, InvalidManifest, StorageUnavailable
-from shared.nightly import Nightly
-from shared.orders import Order
-from shared.windows import newest_complete_day
+from shared.runs.messages import Order
+from shared.runs.nightly import Nightly
+from shared.storage import container as module
+from shared.web import routes
 from tests.faults import storage_proxy, tries
 from tests.faults.exports import DAY, SECRET_KEY, Exports
 from tests.faults.reader import Reader
@@ -49,9 +50,9 @@ def test_a_backfill_that_fails_half_way_sends_what_it_has_queued(
     )
     sent: list[str] = []
     with open_app(environ) as app:
-        monkeypatch.setattr(landing.Landing, "put", failing(3, landing.Landing.put))
-        answer = api.answer(request, lambda: api.backfill(app, request, sent.extend), environ)
-        statuses = [blob.metadata["run_id"] for blob in app.landing.blobs("status/")]
+        monkeypatch.setattr(module.Container, "put", failing(3, module.Container.put))
+        answer = routes.answer(request, lambda: routes.backfill(app, request, sent.extend), environ)
+        statuses = [blob.metadata["run_id"] for blob in app.container.blobs("status/")]
     assert answer.status_code == 503
     assert sorted(json.loads(message)["run_id"] for message in sent) == sorted(statuses)
     assert len(sent) == 2
@@ -61,12 +62,12 @@ def test_a_backfill_that_fails_half_way_sends_what_it_has_queued(
 def test_a_night_whose_tidying_fails_queues_all_the_same(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    def folders(_: landing.Landing, __: str) -> None:
+    def folders(_: module.Container, __: str) -> None:
         raise failure
 
-    monkeypatch.setattr(landing.Landing, "folders", folders)
+    monkeypatch.setattr(module.Container, "folders", folders)
     with open_app(environ | {"EXPORT_RETENTION_DAYS": "30"}) as app:
-        messages = Nightly(app.runs, app.landing, app.settings).work()
+        messages = Nightly(app.runs, app.container, app.settings).work()
         assert [json.loads(message)["date"] for message in messages] == [newest_complete_day(app.clock()).isoformat()]
 
 
@@ -87,7 +88,7 @@ def fail_by_hand(app: App, simulator: Simulator) -> str:
     message = json.dumps({"date": DAY.isoformat()})
     simulator.fail(*[Fault(status=503)] * 5)
     with pytest.raises(AmplitudeUnavailable):
-        app.runs.work(Order.from_message(message), app.export, message_id="m1")
+        app.runs.work(Order.from_message(message), message_id="m1")
     return message
 
 
@@ -128,10 +129,10 @@ def test_ctrl_c_after_the_manifest_is_put_does_not_unsay_it(
     exports.run()
     simulator.put(DAY, 11, 0, b'{"uuid":"late"}\n' * 500)
 
-    def interrupted(_: landing.Landing, __: str) -> bool:
+    def interrupted(_: module.Container, __: str) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(landing.Landing, "delete", interrupted)
+    monkeypatch.setattr(module.Container, "delete", interrupted)
     with pytest.raises(KeyboardInterrupt):
         exports.run()
     assert reader.files(DAY) == simulator.member_bytes(DAY)
@@ -184,7 +185,7 @@ def test_keys_in_plain_text_go_through_no_proxy(
 def test_the_runs_log_has_what_failed_too(
     exports: Exports, container: ContainerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landing.Landing, "commit", failing(1, landing.Landing.commit))
+    monkeypatch.setattr(module.Container, "commit", failing(1, module.Container.commit))
     assert type(exports.error()) is StorageUnavailable
     (name,) = container.list_blob_names(name_starts_with=f"logs/date={DAY}/")
     rows = list(csv.DictReader(io.StringIO(container.download_blob(name).readall().decode())))
@@ -224,7 +225,7 @@ def test_a_day_that_cannot_be_had_yet_says_from_when(environ: dict[str, str]) ->
         request = func.HttpRequest(
             method="GET", url="http://x/api/exports/x", route_params={"date": today.isoformat()}, body=b""
         )
-        answer = api.answer(request, lambda: api.status(app, request), environ)
+        answer = routes.answer(request, lambda: routes.status(app, request), environ)
     assert answer.status_code == 404
     assert "can be exported from" in json.loads(answer.get_body())["detail"]
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from local import cli
+from cli import main as cli
 from local.simulator import Fault, Gate, Simulator, too_many_requests
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader

@@ -9,11 +9,11 @@ from azure.core.exceptions import HttpResponseError
 
 from local.simulator import Gate
 from shared.app import open_app
+from shared.dates import DAY as ONE_DAY
 from shared.errors import InvalidDate
-from shared.nightly import Nightly
-from shared.orders import Order
-from shared.runs import Clock
-from shared.windows import DAY as ONE_DAY
+from shared.runs.messages import Order
+from shared.runs.nightly import Nightly
+from shared.runs.runs import Clock
 from tests.faults import tries
 from tests.faults.conftest import DAY_FILES
 from tests.faults.exports import DAY
@@ -48,7 +48,7 @@ def night(scene: Scene, *, clock: Clock = in_two_days, day: date = DAY, proxy: S
     """One night's work at that time."""
     environ = (scene.proxied if proxy else scene.environ) | beyond_retention(day, clock())
     with open_app(environ, clock=clock) as app:
-        Nightly(app.runs, app.landing, app.settings).work()
+        Nightly(app.runs, app.container, app.settings).work()
 
 
 def assert_expired(scene: Scene, day: date = DAY) -> None:
@@ -77,7 +77,7 @@ def test_a_day_beyond_the_retention_goes_its_manifest_first(scene: Scene) -> Non
 def test_nothing_expires_where_all_is_kept(scene: Scene) -> None:
     """0 days of retention mean for ever."""
     with open_app(scene.environ | {"EXPORT_START_DATE": f"{in_two_days():%Y-%m-%d}"}, clock=in_two_days) as app:
-        Nightly(app.runs, app.landing, app.settings).work()
+        Nightly(app.runs, app.container, app.settings).work()
     scene.assert_landed()
 
 
@@ -88,7 +88,7 @@ def test_an_expired_day_is_not_exported_again(scene: Scene) -> None:
     with open_app(scene.environ | beyond_retention(DAY, in_two_days()), clock=in_two_days) as app:
         with pytest.raises(InvalidDate, match="beyond the retention"):
             app.runs.ask(DAY, "http")
-        app.runs.work(Order.from_message(message), app.export)
+        app.runs.work(Order.from_message(message))
     assert scene.reader.files(DAY) is None
     assert not scene.reader.event_blobs(DAY)
 

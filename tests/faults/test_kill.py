@@ -16,7 +16,7 @@ from local.azurite import Azurite
 from local.host import FunctionsHost
 from local.simulator import Fault as BadAnswer
 from local.simulator import Gate
-from shared.windows import DAY as ONE_DAY
+from shared.dates import DAY as ONE_DAY
 from tests.faults import tries
 from tests.faults.conftest import DAY_FILES
 from tests.faults.exports import DAY, ROOT

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import pytest
 
 from local.simulator import Gate
-from shared import landing, lock
 from shared.app import open_app
+from shared.days.status import RunStatus
 from shared.errors import StorageDenied, StorageUnavailable
-from shared.runs import utc_now
-from shared.status import RunStatus
+from shared.runs import lock
+from shared.runs.runs import utc_now
+from shared.storage import container
 from tests.faults import tries
 from tests.faults.exports import DAY
 from tests.faults.reader import Reader
@@ -38,7 +39,7 @@ def held(environ: dict[str, str]) -> Iterator[lock.DayLock]:
     fresh = RunStatus(DAY, "queued", "r1", "test")
     with (
         open_app(environ) as app,
-        lock.take_lock(app.landing, f"status/date={DAY}.json", fresh, clock=utc_now, sleep=time.sleep) as day_lock,
+        lock.take_lock(app.container, f"status/date={DAY}.json", fresh, clock=utc_now, sleep=time.sleep) as day_lock,
     ):
         yield day_lock
 
@@ -53,15 +54,15 @@ def test_the_heart_beats_on_after_a_renewal_that_fails(
 ) -> None:
     """Whatever it fails with. Else the lease would run out, and nobody would notice that it has."""
     renewed = threading.Semaphore(0)
-    renew, failures = landing.Lease.renew, iter([failure])
+    renew, failures = container.Lease.renew, iter([failure])
 
-    def renew_or_fail(lease: landing.Lease) -> None:
+    def renew_or_fail(lease: container.Lease) -> None:
         for error in failures:
             raise error
         renew(lease)
         renewed.release()
 
-    monkeypatch.setattr(landing.Lease, "renew", renew_or_fail)
+    monkeypatch.setattr(container.Lease, "renew", renew_or_fail)
     with held(environ) as day_lock:
         assert renewed.acquire(timeout=SECONDS)
         day_lock.check()

@@ -137,7 +137,7 @@ def test_a_storage_that_refuses_brings_no_secret_out(
 def test_settings_do_not_show_their_secrets(environ: dict[str, str]) -> None:
     settings = load_settings(environ)
     with open_app(environ) as app:
-        shown = f"{settings!r} {settings} {app!r} {app.runs!r} {app.landing!r}"
+        shown = f"{settings!r} {settings} {app!r} {app.runs!r} {app.container!r}"
     assert leaks(shown) == []
     assert set(settings.secrets) == {API_KEY, SECRET_KEY, KEY}
     assert leaks(str(asdict(settings))), "the watch is awake"

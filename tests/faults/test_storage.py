@@ -154,7 +154,7 @@ class TestLostAnswers:
 class TestTimeOuts:
     """The storage takes longer than anybody waits."""
 
-    IMPATIENT = tries.HURRIED | {"shared.landing.READ_SECONDS": 0.3}
+    IMPATIENT = tries.HURRIED | {"shared.storage.container.READ_SECONDS": 0.3}
 
     @pytest.mark.parametrize("step", ["put status", "stage", "commit", "put manifest", "delete"])
     def test_a_write_that_was_held_up_arrives_late(self, step: str, scene: Scene) -> None:
@@ -212,7 +212,7 @@ def test_a_lease_that_is_lost_in_mid_run(scene: Scene) -> None:
     """The try notices while it fetches, and commits nothing."""
     gate = Gate()
     scene.simulator.fail(BadAnswer(pause=gate, pause_at=2000))
-    quick = {"shared.lock.PROGRESS_SECONDS": 0.05, "shared.lock.RENEW_SECONDS": 0.05}
+    quick = {"shared.runs.lock.PROGRESS_SECONDS": 0.05, "shared.runs.lock.RENEW_SECONDS": 0.05}
     with tries.export(scene.proxied, day := DAY.isoformat(), patches=quick) as attempt:
         gate.wait_until_reached()
         tries.break_lock(scene.container, DAY)

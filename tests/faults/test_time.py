@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from local import cli
+from cli import main as cli
 from local.simulator import Asked, Fault, Simulator
 from shared.app import open_app
+from shared.dates import newest_complete_day
 from shared.errors import InvalidDate, TransientError
-from shared.nightly import Nightly
-from shared.runs import Asked as AskedRun
-from shared.windows import newest_complete_day
+from shared.runs.nightly import Nightly
+from shared.runs.runs import Asked as AskedRun
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader
 
@@ -137,7 +137,7 @@ def test_a_day_to_come_is_wrong(command: Command, capsys: pytest.CaptureFixture[
 def test_the_timer_never_queues_an_unfinished_day(environ: dict[str, str], now: str, queued: str) -> None:
     moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
     with open_app(environ, clock=lambda: moment) as app:
-        messages = Nightly(app.runs, app.landing, app.settings).work()
+        messages = Nightly(app.runs, app.container, app.settings).work()
     assert [json.loads(message)["date"] for message in messages] == [queued]
 
 

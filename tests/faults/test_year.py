@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from azure.storage.blob import ContainerClient
 
 from shared.app import open_app
-from shared.coverage import read_coverage
+from shared.days.coverage import read_coverage
 from tests.faults.scene import Scene
 
 FIRST, DAYS = date(2024, 11, 5), 366
@@ -21,7 +21,7 @@ def test_a_year_is_read_by_a_handful_of_requests(container: ContainerClient, sce
         container.upload_blob(f"status/date={day}.json", b"{}", metadata={"status": "complete"})
     with open_app(scene.proxied) as app:
         scene.proxy.requests.clear()
-        rows = read_coverage(app.landing, app.settings, days[0], days[-1], app.clock())
+        rows = read_coverage(app.container, app.settings, days[0], days[-1], app.clock())
     assert [row.date for row in rows] == days
     assert {(row.status, row.events) for row in rows} == {("complete", 7)}
     assert {asked.what for asked in scene.proxy.requests} == {"list"}

@@ -21,13 +21,13 @@ from typing import Self
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobLeaseClient, ContainerClient, ExponentialRetry
 
-from local import cli
-from shared import landing
+from cli import main as cli
 from shared.app import open_app
 from shared.errors import TransientError
-from shared.nightly import Nightly
-from shared.orders import Order
-from shared.runs import utc_now
+from shared.runs.messages import Order
+from shared.runs.nightly import Nightly
+from shared.runs.runs import utc_now
+from shared.storage import container
 from tests.faults.exports import leaks
 from tests.faults.reader import File, Reader
 
@@ -119,7 +119,7 @@ class _Night:
     def __call__(self) -> int:
         logging.basicConfig(level=logging.INFO)
         with open_app(os.environ, clock=lambda: utc_now() + self._later) as app:
-            Nightly(app.runs, app.landing, app.settings).work()
+            Nightly(app.runs, app.container, app.settings).work()
         return 0
 
 
@@ -143,7 +143,7 @@ def deliver(environ: Mapping[str, str], message: str) -> int:
     """Do with a message what a worker does. Returns 0 if it is done, 1 if it comes back."""
     with open_app(environ) as app:
         try:
-            app.runs.work(Order.from_message(message), app.export)
+            app.runs.work(Order.from_message(message))
         except TransientError as error:
             sys.stderr.write(f"{error.type}: {error}\n")
             return 1
@@ -167,7 +167,7 @@ def hurried(retry_total: int, **_: int) -> ExponentialRetry:
     return ExponentialRetry(initial_backoff=0, increment_base=0, retry_total=retry_total, random_jitter_range=0)
 
 
-HURRIED: dict[str, object] = {f"{landing.__name__}.ExponentialRetry": hurried}
+HURRIED: dict[str, object] = {f"{container.__name__}.ExponentialRetry": hurried}
 
 
 def break_lock(container: ContainerClient, day: date) -> None:

@@ -44,7 +44,7 @@ def _compare_compressed(data: bytes, members: list[Read]) -> None:
     packed, _ = read([data], compressed=True)
     for one, other in zip(members, packed, strict=True):
         assert (one.source, one.content, one.events) == (other.source, other.content, other.events)
-        assert gzip.decompress(other.landing) == one.content == one.landing
+        assert gzip.decompress(other.stored) == one.content == one.stored
         assert one.events == len(one.content.removesuffix(b"\n").split(b"\n")) - (one.content == b"")
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from local.azurite import Azurite
 from local.simulator import Fault, Simulator
-from shared import api
 from shared.app import open_app
 from shared.errors import ExportError
-from shared.orders import Order
+from shared.runs.messages import Order
+from shared.web import routes
 
 USUAL, SCANTY, REFUSED = date(2025, 11, 3), date(2025, 11, 4), date(2025, 11, 5)
 """A day as any other; one with a single event; one that was asked for with wrong keys."""
@@ -66,16 +66,16 @@ def app_log_lines(azurite: Azurite) -> list[LogLine]:
 
 def _export(environ: dict[str, str], day: date) -> None:
     with open_app(environ) as app, suppress(ExportError):
-        app.runs.work(Order(day, trigger="http"), app.export)
+        app.runs.work(Order(day, trigger="http"))
 
 
 def _ask_for_a_day(environ: dict[str, str]) -> None:
     def route() -> func.HttpResponse:
         with open_app(environ) as app:
-            return api.status(app, request)
+            return routes.status(app, request)
 
     request = func.HttpRequest("GET", "/api/exports/2025-11-04", route_params={"date": "2025-11-04"}, body=b"")
-    api.answer(request, route, environ)
+    routes.answer(request, route, environ)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from azure.storage.blob import ContainerClient
 
 from local.host import FunctionsHost
 from local.simulator import Fault, Simulator
-from shared.windows import newest_complete_day
+from shared.dates import newest_complete_day
 
 DAY = date(2025, 11, 4)
 WAIT_SECONDS = 60

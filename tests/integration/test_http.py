@@ -20,9 +20,9 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import KEY, Azurite
 from local.host import FunctionsHost, HostError
-from shared.documents import iso
-from shared.status import RunStatus
-from shared.windows import complete_from, newest_complete_day
+from shared.dates import complete_from, newest_complete_day
+from shared.days.documents import iso
+from shared.days.status import RunStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 HELD = date(2020, 1, 1)

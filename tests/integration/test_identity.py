@@ -20,9 +20,9 @@ from azure.storage.blob import ContainerClient
 from local.azurite import Azurite
 from local.simulator import Simulator
 from shared.app import App, open_app
+from shared.days.manifest import Manifest
 from shared.errors import ExportError, StorageDenied
-from shared.manifest import Manifest
-from shared.orders import Order
+from shared.runs.messages import Order
 from tests.faults.tries import hurried
 
 DAY = date(2025, 11, 4)
@@ -120,7 +120,7 @@ def environ(
 ) -> dict[str, str]:
     """App settings as in Azure: no secret of the storage among them. What the platform sets is in the environment."""
     platform = {"IDENTITY_ENDPOINT": endpoint.url, "IDENTITY_HEADER": HEADER}
-    monkeypatch.setattr("shared.landing.ExponentialRetry", hurried)
+    monkeypatch.setattr("shared.storage.container.ExponentialRetry", hurried)
     for name, value in (platform | {"REQUESTS_CA_BUNDLE": str(authority / "authority.pem")}).items():
         monkeypatch.setenv(name, value)
     return platform | {
@@ -141,7 +141,7 @@ def app(environ: dict[str, str]) -> Iterator[App]:
 
 
 def export(app: App) -> Manifest:
-    return app.runs.now(Order(DAY, trigger="test"), app.export)
+    return app.runs.run_now(Order(DAY, trigger="test"))
 
 
 def error(app: App) -> ExportError:

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.windows import newest_complete_day
+from shared.dates import newest_complete_day
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,11 +14,11 @@ from azure.storage.blob import BlobLeaseClient, ContainerClient
 
 from local.simulator import Simulator
 from shared.app import App, open_app
+from shared.dates import DAY as ONE_DAY
 from shared.errors import InvalidMessage, PermanentError, TransientError
-from shared.nightly import Nightly
-from shared.orders import Order
-from shared.runs import Runs
-from shared.windows import DAY as ONE_DAY
+from shared.runs.messages import Order
+from shared.runs.nightly import Nightly
+from shared.runs.runs import Runs
 
 TODAY = date(2026, 3, 10)
 NEWEST = TODAY - ONE_DAY
@@ -53,8 +53,8 @@ def app(environ: dict[str, str], clock: Clock) -> Iterator[App]:
 def night(app: App, **settings: object) -> list[Order]:
     """What a night's work queues. Keywords are settings."""
     changed = replace(app.settings, **settings)  # type: ignore[arg-type]  # names are checked by replace
-    runs = Runs(app.landing, changed, app.clock)
-    return [Order.from_message(text) for text in Nightly(runs, app.landing, changed).work()]
+    runs = Runs(app.container, changed, app.runs.export, app.clock)
+    return [Order.from_message(text) for text in Nightly(runs, app.container, changed).work()]
 
 
 def days_before(*numbers: int) -> list[date]:
@@ -68,12 +68,12 @@ def queued(orders: list[Order]) -> list[date]:
 
 
 def work(app: App, order: Order) -> None:
-    app.runs.work(order, app.export, message_id=uuid.uuid4().hex)
+    app.runs.work(order, message_id=uuid.uuid4().hex)
 
 
 def word(app: App, day: date = NEWEST) -> str:
     """What the status blob says."""
-    document = app.landing.read(app.runs.names.status(day))
+    document = app.container.read(app.runs.names.status(day))
     assert document
     found: str = json.loads(document.data)["status"]
     return found
@@ -164,7 +164,7 @@ class TestLookBack:
     def test_a_past_due_night_does_the_same(self, app: App, caplog: pytest.LogCaptureFixture) -> None:
         """One call catches up on all that were missed."""
         caplog.set_level(logging.INFO)
-        messages = Nightly(app.runs, app.landing, app.settings, past_due=True).work()
+        messages = Nightly(app.runs, app.container, app.settings, past_due=True).work()
         assert len(messages) == LOOKBACK + 1
         (line,) = events_of(caplog, "nightly_done")
         assert (line["past_due"], line["queued"]) == (True, LOOKBACK + 1)
@@ -180,16 +180,16 @@ class TestSweep:
         day = clock.now.date() - 2 * ONE_DAY
         work(app, app.runs.ask(day, "http").order)
         folder = app.runs.names.events(day)
-        app.landing.put_text(f"{folder}hour=00/187520_{day}_00_0.deadbeef.json", b"{}\n", "application/x-ndjson")
+        app.container.put_text(f"{folder}hour=00/187520_{day}_00_0.deadbeef.json", b"{}\n", "application/x-ndjson")
         return day
 
     def blobs(self, app: App, day: date) -> list[str]:
         """What stands in the folder of a day."""
-        return [blob.name for blob in app.landing.blobs(app.runs.names.events(day))]
+        return [blob.name for blob in app.container.blobs(app.runs.names.events(day))]
 
     def listed(self, app: App, day: date) -> list[str]:
         """What its manifest lists."""
-        document = app.landing.read(app.runs.names.manifest(day))
+        document = app.container.read(app.runs.names.manifest(day))
         assert document
         return sorted(file["name"] for file in json.loads(document.data)["files"])
 
@@ -207,7 +207,7 @@ class TestSweep:
 
     def test_of_a_day_that_never_landed(self, app: App, clock: Clock, day: date) -> None:
         """Without a manifest nothing is listed."""
-        app.landing.delete(app.runs.names.manifest(day))
+        app.container.delete(app.runs.names.manifest(day))
         clock.now += timedelta(hours=24, minutes=1)
         night(app)
         assert self.blobs(app, day) == []
@@ -222,7 +222,7 @@ class TestSweep:
         self, app: App, clock: Clock, day: date, caplog: pytest.LogCaptureFixture
     ) -> None:
         """What it lists is not known. The other days are seen to all the same."""
-        app.landing.put_text(app.runs.names.manifest(day), b"{", "application/json")
+        app.container.put_text(app.runs.names.manifest(day), b"{", "application/json")
         before = self.blobs(app, day)
         clock.now += timedelta(hours=24, minutes=1)
         night(app)
@@ -258,7 +258,7 @@ class TestMessages:
         work(app, app.runs.ask(NEWEST, "http").order)
         order = Order.from_message(f'{{"date": "{NEWEST}"}}')
         for _ in range(2):
-            app.runs.work(order, app.export, message_id="the-same")
+            app.runs.work(order, message_id="the-same")
         assert len(simulator.requests) == 2
         work(app, order)
         assert len(simulator.requests) == 3
@@ -385,6 +385,6 @@ class TestGiveUp:
         """A permanent one has been recorded at its first try, and its message is done."""
         simulator.keys = ("other", "keys")
         with pytest.raises(PermanentError):
-            app.runs.now(Order(NEWEST), app.export)
+            app.runs.run_now(Order(NEWEST))
         work(app, order)
         assert word(app) == "failed"

@@ -18,12 +18,12 @@ from bench.measure import Contender, open_bench
 from local.simulator import Simulator
 from shared.amplitude import Amplitude
 from shared.app import App, open_app
-from shared.archive import Archive
-from shared.inflate import PIECE_OUT
-from shared.orders import Order
+from shared.archive.gunzip import PIECE_OUT
+from shared.archive.members import Archive
+from shared.dates import whole_day
+from shared.runs.messages import Order
 from shared.settings import load_settings
-from shared.upload import BLOCK_BYTES, BYTES_IN_FLIGHT, Uploader
-from shared.windows import whole_day
+from shared.storage.uploader import BLOCK_BYTES, BYTES_IN_FLIGHT, Uploader
 
 DAY = date(2025, 11, 4)
 SECONDS = 60
@@ -50,8 +50,8 @@ def one_after_the_other(app: App, files: int) -> float:
     """Seconds for so many files, each staged and committed before the next."""
     started = time.monotonic()
     for n in range(files):
-        app.landing.stage(f"alone-{n}", "0", [b"x" * 1000])
-        app.landing.commit(f"alone-{n}", ["0"], "application/x-ndjson", {})
+        app.container.stage(f"alone-{n}", "0", [b"x" * 1000])
+        app.container.commit(f"alone-{n}", ["0"], "application/x-ndjson", {})
     return time.monotonic() - started
 
 
@@ -61,7 +61,7 @@ def test_small_parts_do_not_wait_for_each_other(slow_sink: dict[str, str]) -> No
         sample = HOURS * PARTS // 8
         before = one_after_the_other(app, sample)
         started = time.monotonic()
-        manifest = app.runs.now(Order(DAY, trigger="cli"), app.export)
+        manifest = app.runs.run_now(Order(DAY, trigger="cli"))
         taken = time.monotonic() - started
         in_sequence = (before + one_after_the_other(app, sample)) / 2 * len(manifest.files) / sample
     assert len(manifest.files) == HOURS * PARTS
@@ -102,9 +102,9 @@ def test_nobody_reads_ahead_of_a_storage_that_stands_still(simulator: Simulator)
             assert answer
             for member in Archive(answer.chunks, whole_day(DAY), compressed=False):
                 file = uploader.upload(member.stem, "x-")
-                for landing, content in member:
+                for stored, content in member:
                     read[0] += len(content)
-                    file.write(landing, content)
+                    file.write(stored, content)
                 file.finish()
 
     with Uploader(stage) as uploader:

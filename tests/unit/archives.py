@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
-from shared.archive import Archive
-from shared.windows import Window
+from shared.archive.members import Archive
+from shared.dates import Window
 
 STORED, DEFLATED = 0, 8
 MOST_16, MOST_32 = 0xFFFF, 0xFFFFFFFF
@@ -181,7 +181,7 @@ class Read:
 
     source: str
     stem: str
-    landing: bytes
+    stored: bytes
     content: bytes
     bytes: int
     events: int
@@ -192,9 +192,9 @@ def read(chunks: Iterable[bytes], window: Window = WINDOW, *, compressed: bool =
     archive = Archive(chunks, window, compressed=compressed)
     members = []
     for member in archive:
-        landing, content = bytearray(), bytearray()
+        stored, content = bytearray(), bytearray()
         for to_land, decompressed in member:
-            landing += to_land
+            stored += to_land
             content += decompressed
-        members.append(Read(member.source, member.stem, bytes(landing), bytes(content), member.bytes, member.events))
+        members.append(Read(member.source, member.stem, bytes(stored), bytes(content), member.bytes, member.events))
     return members, archive.ignored

@@ -7,9 +7,9 @@ import json
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from shared.coverage import Row
-from shared.manifest import Changes, LandedFile, Manifest, RequestMade, Volume
-from shared.status import RunError
+from shared.days.coverage import Row
+from shared.days.manifest import Changes, LandedFile, Manifest, RequestMade, Volume
+from shared.days.status import RunError
 
 FIRST, LAST = date(2025, 11, 1), date(2025, 11, 30)
 NOW = datetime(2025, 12, 1, 9, tzinfo=UTC)

@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from local.simulator import Fault, Gate, Simulator, redirect, too_many_requests
 from shared.amplitude import Amplitude
+from shared.dates import Window, whole_day
 from shared.errors import (
     AmplitudeUnavailable,
     BadCredentials,
@@ -31,7 +32,6 @@ from shared.errors import (
     UnexpectedAnswer,
 )
 from shared.settings import Settings, load_settings
-from shared.windows import Window, whole_day
 
 DAY = date(2025, 11, 4)
 KEYS = ("made+up/key", "made+up/secret")

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.archive import Archive
+from shared.archive.gunzip import PIECE_OUT
+from shared.archive.members import Archive
+from shared.dates import Window
 from shared.errors import BrokenArchive, ExportError, SuspiciousArchive
-from shared.inflate import PIECE_OUT
-from shared.windows import Window
 from tests.unit.archives import (
     DAY,
     WINDOW,
@@ -65,8 +65,8 @@ def test_a_member_says_what_it_is_before_it_is_read() -> None:
 def test_what_lands_is_the_content_or_the_gzip_bytes_and_both_are_verified(*, deflated: bool) -> None:
     whole = build([replace(event_file(), content=GZIP + GZIP, deflated=deflated)])
     (plain,), (packed,) = read([whole])[0], read([whole], compressed=True)[0]
-    assert (plain.landing, plain.content) == (LINES + LINES, LINES + LINES)
-    assert (packed.landing, packed.content) == (GZIP + GZIP, LINES + LINES)
+    assert (plain.stored, plain.content) == (LINES + LINES, LINES + LINES)
+    assert (packed.stored, packed.content) == (GZIP + GZIP, LINES + LINES)
     assert (packed.bytes, packed.events) == (plain.bytes, plain.events) == (2 * len(LINES), 4)
 
 

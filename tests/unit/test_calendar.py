@@ -9,9 +9,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from local.calendar import render
-from shared.coverage import Row
-from shared.page_text import visible
+from cli.calendar import render
+from shared.days.coverage import Row
+from shared.web.text import visible
 from tests.unit.sample_days import FIRST, HOSTILE, LAST, hostile_rows, landed, month
 
 

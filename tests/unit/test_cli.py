@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from local import cli
-from local.cli import main
-from local.settings import find_settings
+from cli import main as cli
+from cli.main import main
+from cli.settings import find_settings
 from shared.errors import SettingsError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.events import events_in_hour, lines
+from local.simulator.events import events_in_hour, lines
 
 DAY = date(2025, 11, 4)
 PROJECT = 187520

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.archive.gunzip import PIECE_OUT, Inflate
 from shared.errors import BrokenArchive
-from shared.inflate import PIECE_OUT, Inflate
 from tests.unit.archives import File, build, chunked, deflate, event_name, read
 
 LINES = b'{"text":"\xc3\xbc"}\n{"n":0.0}\n'
@@ -69,7 +69,7 @@ def test_reads_each_form_of_gzip(form: str, size: int) -> None:
     packed, content = GZIP_FORMS[form]
     assert gzip.decompress(packed) == content
     (member,), _ = read(chunked(archive_of(packed), size), compressed=True)
-    assert (member.content, member.landing) == (content, packed)
+    assert (member.content, member.stored) == (content, packed)
 
 
 def _flipped(data: bytes, position: int) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.journal import COLUMNS, RunLog, log, logger
+from shared.log import COLUMNS, RunLog, log, logger
 
 NOON = datetime(2025, 11, 5, 12, tzinfo=UTC)
 

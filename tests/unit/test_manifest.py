@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.documents import from_iso, iso
-from shared.errors import BadRequest, InvalidManifest
-from shared.manifest import (
+from shared.days.documents import from_iso, iso
+from shared.days.manifest import (
     Changes,
     LandedFile,
     Manifest,
@@ -23,7 +22,8 @@ from shared.manifest import (
     empty_hours,
     hour_events,
 )
-from shared.status import RunError, RunStatus, error_from_metadata
+from shared.days.status import RunError, RunStatus, error_from_metadata
+from shared.errors import BadRequest, InvalidManifest
 
 NOV_4 = date(2025, 11, 4)
 METADATA_BYTES = 8 * 1024

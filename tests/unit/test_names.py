@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.names import CONTENT_TYPES, Format, Kind, Names, without_token
+from shared.names import CONTENT_TYPES, Format, Kind, Names, without_try_id
 
 NOV_4 = date(2025, 11, 4)
 
@@ -34,8 +34,8 @@ def test_the_token_is_all_that_differs_between_tries(  # noqa: PLR0913, PLR0917 
     """Without it, the names of two tries are one; the rest of the name is as it was."""
     names = Names(prefix)
     name = names.event_file(day, hour, stem, token, kind)
-    assert without_token(name) == without_token(names.event_file(day, hour, stem, other, kind))
-    assert without_token(name) == f"{names.events(day)}hour={hour:02d}/{stem}.{kind}"
+    assert without_try_id(name) == without_try_id(names.event_file(day, hour, stem, other, kind))
+    assert without_try_id(name) == f"{names.events(day)}hour={hour:02d}/{stem}.{kind}"
 
 
 @given(stems, stems, tokens, formats, formats)
@@ -44,7 +44,7 @@ def test_different_files_stay_different_without_the_token(
 ) -> None:
     name = Names("").event_file(NOV_4, 0, stem, token, kind)
     second = Names("").event_file(NOV_4, 0, other, token, another)
-    assert (without_token(name) == without_token(second)) == ((stem, kind) == (other, another))
+    assert (without_try_id(name) == without_try_id(second)) == ((stem, kind) == (other, another))
 
 
 @given(prefixes, st.dates(), st.integers(0, 23), stems, tokens, formats)

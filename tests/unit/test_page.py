@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.coverage import Row
+from shared.days.coverage import Row
+from shared.days.manifest import LandedFile
+from shared.days.status import RunError
 from shared.errors import FewerEvents
-from shared.export import refuse_fewer
-from shared.manifest import LandedFile
-from shared.page import HEADERS, STATES, Calendar, coverage_page, day_page
-from shared.page_text import advice, error_types, hours_text, replace_question, short, size, span_text, visible
-from shared.status import RunError
+from shared.export.publish import refuse_fewer
+from shared.web.pages import HEADERS, STATES, Calendar, coverage_page, day_page
+from shared.web.text import advice, error_types, hours_text, replace_question, short, size, span_text, visible
 from tests.unit.sample_days import (
     DAY,
     FIRST,

@@ -9,8 +9,8 @@ import requests.exceptions
 import urllib3.exceptions
 from azure.core.exceptions import HttpResponseError
 
-from shared import landing
 from shared.amplitude import Amplitude
+from shared.dates import Window, parse_day
 from shared.errors import (
     AmplitudeUnavailable,
     BrokenArchive,
@@ -22,7 +22,7 @@ from shared.errors import (
     TransientError,
 )
 from shared.settings import load_settings
-from shared.windows import Window, parse_day
+from shared.storage import container
 
 WINDOW = Window(parse_day("2025-11-04"), 0, 24)
 OWN_MISTAKES = {
@@ -76,7 +76,7 @@ def asked(error: Exception) -> ExportError:
 
 def stored(error: Exception) -> ExportError:
     """What becomes of an exception while the storage is asked."""
-    with pytest.raises(ExportError) as caught, landing._translated("name", "read"):  # noqa: SLF001 - the seam
+    with pytest.raises(ExportError) as caught, container._translated("name", "read"):  # noqa: SLF001 - the seam
         raise error
     return caught.value
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import upload
-from shared.upload import Stage, Uploader
+from shared.storage import uploader as module
+from shared.storage.uploader import Stage, Uploader
 
 BLOCK, BUDGET = 10, 40
 SECONDS = 20
@@ -24,8 +24,8 @@ SECONDS = 20
 def small_blocks() -> Iterator[None]:
     """Blocks of 10 bytes and 40 in flight, in place of 8 and 32 MiB."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upload, "BLOCK_BYTES", BLOCK)
-        patch.setattr(upload, "BYTES_IN_FLIGHT", BUDGET)
+        patch.setattr(module, "BLOCK_BYTES", BLOCK)
+        patch.setattr(module, "BYTES_IN_FLIGHT", BUDGET)
         yield
 
 
@@ -166,7 +166,7 @@ def test_small_files_are_staged_side_by_side() -> None:
             file = uploader.upload(f"file-{n}", "x-")
             file.write(b"x", b"x")
             file.finish()
-        for _ in range(upload.THREADS):
+        for _ in range(module.THREADS):
             assert storage.arrived.acquire(timeout=SECONDS)
         storage.gate.set()
         uploader.settle()
@@ -210,7 +210,7 @@ def test_a_failed_block_fails_the_settling() -> None:
 def test_a_failed_block_fails_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only at the end: nobody downloads gigabytes for a try that has failed."""
     # One block fits: the second is taken only when the first has ended, so at the third its failure is known.
-    monkeypatch.setattr(upload, "BYTES_IN_FLIGHT", BLOCK)
+    monkeypatch.setattr(module, "BYTES_IN_FLIGHT", BLOCK)
     with Uploader(failing()) as uploader:
         file = uploader.upload("file", "x-")
         file.write(b"x" * BLOCK, b"")
@@ -280,12 +280,12 @@ def counted(count: list[int], error: Exception | None = None) -> Callable[[], No
 
 
 def test_tasks_run_side_by_side_and_all_of_them() -> None:
-    barrier = threading.Barrier(upload.THREADS, timeout=SECONDS)
+    barrier = threading.Barrier(module.THREADS, timeout=SECONDS)
     count: list[int] = []
     with Uploader(failing()) as uploader:
-        uploader.each([lambda: count.append(barrier.wait()) for _ in range(upload.THREADS)])
+        uploader.each([lambda: count.append(barrier.wait()) for _ in range(module.THREADS)])
         uploader.each([])
-    assert sorted(count) == list(range(upload.THREADS))
+    assert sorted(count) == list(range(module.THREADS))
 
 
 def test_a_failed_task_is_raised_once_none_runs() -> None:
@@ -310,7 +310,7 @@ def test_tasks_that_are_interrupted_have_ended_too() -> None:
         ended.append(1)
 
     def interrupt() -> None:
-        for _ in range(upload.THREADS):
+        for _ in range(module.THREADS):
             assert running.acquire(timeout=SECONDS)
         time.sleep(0.1)  # the main thread has come to where it waits
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -321,7 +321,7 @@ def test_tasks_that_are_interrupted_have_ended_too() -> None:
         interrupter = threading.Thread(target=interrupt)
         interrupter.start()
         with pytest.raises(KeyboardInterrupt):
-            uploader.each([task] * (upload.THREADS + 5))
-        assert len(ended) == upload.THREADS
+            uploader.each([task] * (module.THREADS + 5))
+        assert len(ended) == module.THREADS
         interrupter.join()
-    assert len(ended) == upload.THREADS
+    assert len(ended) == module.THREADS

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.errors import InvalidDate
-from shared.windows import (
+from shared.dates import (
     DAY,
     Window,
     check_day,
@@ -20,6 +19,7 @@ from shared.windows import (
     parse_day,
     whole_day,
 )
+from shared.errors import InvalidDate
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOV_4 = date(2025, 11, 4)

@@ -13,9 +13,9 @@ from itertools import chain, product
 
 import pytest
 
+from shared.archive.gunzip import PIECE_OUT
+from shared.archive.unzip import MOST_DIRECTORY_BYTES, MOST_ENTRIES, ZipStream
 from shared.errors import BrokenArchive, ExportError, SuspiciousArchive, UnsupportedArchive
-from shared.inflate import PIECE_OUT
-from shared.zipstream import MOST_DIRECTORY_BYTES, MOST_ENTRIES, ZipStream
 from tests.unit.archives import (
     DEFLATED,
     DESCRIPTORS,

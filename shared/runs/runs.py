@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from shared.dates import HOURS, check_day
+from shared.days.manifest import Manifest
+from shared.days.status import RunError, RunStatus, read_status
 from shared.errors import (
     ConditionNotMet,
     DayLocked,
@@ -22,15 +25,12 @@ from shared.errors import (
     RunDied,
     StorageUnavailable,
 )
-from shared.journal import log
-from shared.landing import Document, Landing
-from shared.lock import DayLock, take_lock
-from shared.manifest import Manifest
+from shared.log import log
 from shared.names import Names
-from shared.orders import Order
+from shared.runs.lock import DayLock, take_lock
+from shared.runs.messages import Order
 from shared.settings import Settings
-from shared.status import RunError, RunStatus, read_status
-from shared.windows import HOURS, check_day
+from shared.storage.container import Container, Document
 
 QUEUED_FOR = timedelta(hours=1)
 """A run that has been in the queue for so long may be replaced by a new one: its message may be lost."""
@@ -65,16 +65,17 @@ class DayRunning(Exception):
         self.status = status
 
 
-Export = Callable[[DayLock, str, datetime], Manifest]
-"""Exports the day of a lock that is held: lock, token of the try, storage's time of the lock."""
+Export = Callable[[DayLock, datetime], Manifest]
+"""Exports the day of a lock that is held; the second argument is the storage's time of the lock."""
 
 
 @dataclass(slots=True)
 class Runs:
     """The runs of one container."""
 
-    landing: Landing
+    container: Container
     settings: Settings
+    export: Export
     clock: Clock = utc_now
     sleep: Callable[[float], None] = time.sleep
     names: Names = field(init=False)
@@ -123,7 +124,7 @@ class Runs:
         since = status.queued_at
         return status.status == "queued" and since is not None and self.clock() - since < QUEUED_FOR
 
-    def work(self, order: Order, export: Export, *, message_id: str = "") -> None:
+    def work(self, order: Order, *, message_id: str = "") -> None:
         """Do what a message asks for.
 
         A permanent error is recorded and ends here: the message is done. A message that another run has replaced, or
@@ -141,7 +142,7 @@ class Runs:
                 with self._locked(order, run_id) as lock:
                     reason = self._drop_reason(lock.status, order, run_id)
                     if not reason:
-                        self.run(lock, order, run_id, export, waits_as="queued")
+                        self._try(lock, order, run_id, after_transient="queued")
         except DayLocked:
             reason = "the day is being exported by another run"
         except PermanentError as error:
@@ -150,7 +151,7 @@ class Runs:
         if reason:
             log(logging.INFO, "run_dropped", date=order.day, run_id=run_id, reason=reason)
 
-    def now(self, order: Order, export: Export, *, on_wait: Callable[[], None] = lambda: None) -> Manifest:
+    def run_now(self, order: Order, *, on_wait: Callable[[], None] = lambda: None) -> Manifest:
         """Export a day here and now, without a message.
 
         Raises:
@@ -161,16 +162,16 @@ class Runs:
         run_id = uuid.uuid4().hex
         try:
             with self._locked(order, run_id, on_wait) as lock:
-                return self.run(lock, order, run_id, export, waits_as="failed")
+                return self._try(lock, order, run_id, after_transient="failed")
         except DayLocked:
             raise
         except ExportError as error:
             log_failed(order.day, run_id, order.trigger, RunError.of(error))
             raise
 
-    def run(self, lock: DayLock, order: Order, run_id: str, export: Export, *, waits_as: str) -> Manifest:
-        """One try, with the lock held. `waits_as`: what the status is after a transient error."""
-        token = uuid.uuid4().hex[:8]
+    def _try(self, lock: DayLock, order: Order, run_id: str, *, after_transient: str) -> Manifest:
+        """Make one try, with the lock held. `after_transient`: the status after a transient error."""
+        try_id = uuid.uuid4().hex[:8]
         same = lock.status.run_id == run_id
         started = self.clock()
         locked_at = lock.write(
@@ -178,7 +179,7 @@ class Runs:
             run_id=run_id,
             trigger=order.trigger,
             replace=order.replace,
-            try_id=token,
+            try_id=try_id,
             queued_at=lock.status.queued_at if same else None,
             started_at=started,
             progress={},
@@ -188,12 +189,12 @@ class Runs:
         try:
             with as_export_errors():
                 check_day(order.day, started, self.settings.retention_days)
-                manifest = export(lock, token, locked_at)
+                manifest = self.export(lock, locked_at)
             self._complete(lock, manifest)
         except BaseException as error:
-            landed = self._landed_by(order.day, token)
+            landed = self._landed_by(order.day, try_id)
             if landed is None:
-                self._record(lock, error, waits_as)
+                self._record(lock, error, after_transient)
                 raise
             # The manifest is put, so the day has landed, whatever came after.
             self._complete(lock, landed)
@@ -206,12 +207,12 @@ class Runs:
         self._end(lock, "complete", None, progress=_totals(manifest))
         log(logging.INFO, "run_complete", **_fields(lock.status), **_figures(manifest))
 
-    def _record(self, lock: DayLock, error: BaseException, waits_as: str) -> None:
+    def _record(self, lock: DayLock, error: BaseException, after_transient: str) -> None:
         """Note why a try has ended without landing the day."""
         if not isinstance(error, ExportError):  # Ctrl-C, or the host shuts down
             self._end(lock, "failed", RunError("Interrupted", "The run was interrupted. Run the day again."))
             return
-        again = waits_as == "queued" and not isinstance(error, PermanentError)
+        again = after_transient == "queued" and not isinstance(error, PermanentError)
         self._end(lock, "queued" if again else "failed", RunError.of(error))
         if again:
             fields = _fields(lock.status)
@@ -256,14 +257,14 @@ class Runs:
 
     def _landed(self, day: date) -> Manifest | None:
         name = self.names.manifest(day)
-        document = self.landing.read(name)
+        document = self.container.read(name)
         return Manifest.from_json(document.data, name) if document else None
 
-    def _landed_by(self, day: date, token: str) -> Manifest | None:
+    def _landed_by(self, day: date, try_id: str) -> Manifest | None:
         """What this very try has landed; None where it has not, or nobody can say."""
         with suppress(ExportError):
             landed = self._landed(day)
-            return landed if landed and landed.try_id == token else None
+            return landed if landed and landed.try_id == try_id else None
         return None
 
     def _drop_reason(self, status: RunStatus | None, order: Order, run_id: str) -> str:
@@ -276,14 +277,14 @@ class Runs:
     def _locked(self, order: Order, run_id: str, on_wait: Callable[[], None] = lambda: None) -> DayLock:
         fresh = RunStatus(order.day, "queued", run_id, order.trigger, order.replace, updated_at=self.clock())
         return take_lock(
-            self.landing, self.names.status(order.day), fresh, clock=self.clock, sleep=self.sleep, on_wait=on_wait
+            self.container, self.names.status(order.day), fresh, clock=self.clock, sleep=self.sleep, on_wait=on_wait
         )
 
     def lock_for_expiry(self, day: date) -> DayLock:
         """The lock of a day that is to expire. Raises DayLocked at once where a run has it."""
         fresh = RunStatus(day, "expired", "", "timer", updated_at=self.clock())
         return take_lock(
-            self.landing, self.names.status(day), fresh, clock=self.clock, sleep=self.sleep, wait_seconds=0
+            self.container, self.names.status(day), fresh, clock=self.clock, sleep=self.sleep, wait_seconds=0
         )
 
     def _end(self, lock: DayLock, status: str, error: RunError | None, **changes: Any) -> None:
@@ -295,11 +296,11 @@ class Runs:
 
     def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
         name = self.names.status(day)
-        document = self.landing.read(name)
+        document = self.container.read(name)
         return document, read_status(document.data, name) if document else None
 
     def _put(self, status: RunStatus, over: Document | None) -> None:
-        self.landing.put(
+        self.container.put(
             self.names.status(status.date), status.to_json(), status.metadata(), over=over.etag if over else None
         )
 

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from shared.documents import from_iso
-from shared.landing import Blob, Landing
+from shared.dates import days_between, newest_complete_day, oldest_kept_day
+from shared.days.documents import from_iso
+from shared.days.status import RunError, error_from_metadata
 from shared.names import Kind, Names
 from shared.settings import Settings
-from shared.status import RunError, error_from_metadata
-from shared.windows import days_between, newest_complete_day, oldest_kept_day
+from shared.storage.container import Blob, Container
 
 LANDED = ("complete", "empty")
 _RUN_STATUSES = ("queued", "running", "complete", "failed", "expired")
@@ -57,15 +57,15 @@ class Row:
         }
 
 
-def read_coverage(landing: Landing, settings: Settings, first: date, last: date, now: datetime) -> list[Row]:
+def read_coverage(container: Container, settings: Settings, first: date, last: date, now: datetime) -> list[Row]:
     """One row per day from `first` to `last`.
 
     Days before the start date, and days that are not complete yet, have a row only if something is known of them:
     they are not missing.
     """
     names = Names(settings.prefix)
-    manifests = _by_day(landing, names, "manifests", first, last)
-    statuses = _by_day(landing, names, "status", first, last)
+    manifests = _by_day(container, names, "manifests", first, last)
+    statuses = _by_day(container, names, "status", first, last)
     newest, oldest = newest_complete_day(now), oldest_kept_day(now, settings.retention_days)
     rows = []
     for day in days_between(first, last):
@@ -79,9 +79,9 @@ def read_coverage(landing: Landing, settings: Settings, first: date, last: date,
     return rows
 
 
-def _by_day(landing: Landing, names: Names, kind: Kind, first: date, last: date) -> Mapping[date, Blob]:
+def _by_day(container: Container, names: Names, kind: Kind, first: date, last: date) -> Mapping[date, Blob]:
     common = _common_start(first.isoformat(), last.isoformat())
-    found = {names.day_of(blob.name, kind): blob for blob in landing.blobs(names.folder(kind) + common)}
+    found = {names.day_of(blob.name, kind): blob for blob in container.blobs(names.folder(kind) + common)}
     return {day: blob for day, blob in found.items() if day is not None and first <= day <= last}
 
 

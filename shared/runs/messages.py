@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
+from shared.dates import parse_day
 from shared.errors import InvalidDate, InvalidMessage
-from shared.windows import parse_day
 
 _WORD = re.compile(r"[0-9A-Za-z_-]{0,64}")
 

@@ -9,9 +9,9 @@ from datetime import date, datetime
 from typing import Any, Self
 from urllib.parse import unquote
 
-from shared.documents import NOT_OURS, as_metadata, from_iso, iso
+from shared.dates import HOURS
+from shared.days.documents import NOT_OURS, as_metadata, from_iso, iso
 from shared.errors import ExportError, InvalidManifest
-from shared.windows import HOURS
 
 
 @dataclass(frozen=True, slots=True)

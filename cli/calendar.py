@@ -12,10 +12,10 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from shared.coverage import Row
-from shared.page import Calendar, DayView
-from shared.page_text import hours_text, month_text, number, size, visible
-from shared.windows import DAY
+from shared.dates import DAY
+from shared.days.coverage import Row
+from shared.web.pages import Calendar, DayView
+from shared.web.text import hours_text, month_text, number, size, visible
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LABEL, _CELL = 4, 2

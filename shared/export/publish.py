@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from shared.days.manifest import LOW_VOLUME, LandedFile, Manifest, compare, compare_volume, empty_hours
 from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, StorageUnavailable
-from shared.fetch import FetchedWindow, StagedFile, Try
-from shared.journal import RunLog, log
-from shared.landing import Blob, Document, Written
-from shared.manifest import LOW_VOLUME, LandedFile, Manifest, compare, compare_volume, empty_hours
-from shared.names import CONTENT_TYPES, Names, without_token
+from shared.export.fetch import FetchedWindow, StagedFile, Try
+from shared.log import RunLog, log
+from shared.names import CONTENT_TYPES, Names, without_try_id
+from shared.storage.container import Blob, Document, Written
 
 
-class Container(Protocol):
-    """What the story needs of the landing; `landing.Landing` is the real one."""
+class DayContainer(Protocol):
+    """What the story needs of the container; `storage.container.Container` is the real one."""
 
     def read(self, name: str) -> Document | None:
         """A small blob; None if there is none."""
@@ -48,12 +48,12 @@ Each = Callable[[Sequence[Callable[[], None]]], None]
 
 
 @dataclass(slots=True)
-class Day:
+class DayExport:
     """One try's view of the day: what has landed, and what this try puts in its place."""
 
-    this: Try
+    try_: Try
     names: Names
-    container: Container
+    container: DayContainer
     each: Each
     run_log: RunLog
     clock: Callable[[], datetime]
@@ -72,8 +72,8 @@ class Day:
         windows = list(fetch())
         check()
         staged = [file for window in windows for file in window.files]
-        if landed is not None and not self.this.replace:
-            refuse_fewer(self.this.day, landed.files, [file.file for file in staged])
+        if landed is not None and not self.try_.replace:
+            refuse_fewer(self.try_.day, landed.files, [file.file for file in staged])
         commits, files = self._choose(staged, landed)
         manifest = self._manifest(windows, files, landed)
         try:
@@ -88,7 +88,7 @@ class Day:
         return manifest
 
     def _landed(self) -> tuple[Document | None, Manifest | None]:
-        name = self.names.manifest(self.this.day)
+        name = self.names.manifest(self.try_.day)
         document = self.container.read(name)
         return document, Manifest.from_json(document.data, name) if document else None
 
@@ -99,11 +99,11 @@ class Day:
         old = landed.files if landed else ()
         # A blob that somebody has deleted or written over since is not kept: without our metadata it is not ours.
         there = {blob.name: blob.metadata.get("sha256") for blob in self._blobs()} if old else {}
-        kept = {(without_token(file.name), file.content): file for file in old if there.get(file.name) == file.sha256}
+        kept = {(without_try_id(file.name), file.content): file for file in old if there.get(file.name) == file.sha256}
         commits: list[StagedFile] = []
         files: list[LandedFile] = []
         for one in staged:
-            same = kept.get((without_token(one.file.name), one.file.content))
+            same = kept.get((without_try_id(one.file.name), one.file.content))
             if same is None:
                 commits.append(one)
             files.append(one.file if same is None else replace(one.file, name=same.name))
@@ -111,7 +111,7 @@ class Day:
 
     def _blobs(self) -> Iterator[Blob]:
         """All event blobs of the day, listed or not."""
-        return self.container.blobs(self.names.events(self.this.day))
+        return self.container.blobs(self.names.events(self.try_.day))
 
     def _manifest(
         self, windows: Sequence[FetchedWindow], files: tuple[LandedFile, ...], landed: Manifest | None
@@ -126,12 +126,12 @@ class Day:
                 f"({volume.median_events})."
             )
         return Manifest(
-            date=self.this.day,
-            run_id=self.this.run_id,
-            try_id=self.this.token,
-            trigger=self.this.trigger,
-            region=self.this.region,
-            started_at=self.this.started_at,
+            date=self.try_.day,
+            run_id=self.try_.run_id,
+            try_id=self.try_.id,
+            trigger=self.try_.trigger,
+            region=self.try_.region,
+            started_at=self.try_.started_at,
             finished_at=self.clock(),
             requests=tuple(window.request for window in windows),
             files=files,
@@ -147,7 +147,7 @@ class Day:
         for blob in self.container.blobs(self.names.folder("manifests")):
             day = self.names.day_of(blob.name, "manifests")
             events = blob.metadata.get("events", "")
-            if day is not None and day < self.this.day and events.isdigit():
+            if day is not None and day < self.try_.day and events.isdigit():
                 found.append((day, int(events)))
         return [events for _, events in sorted(found)]
 
@@ -156,20 +156,20 @@ class Day:
 
     def _commit_one(self, staged: StagedFile) -> None:
         file = staged.file
-        metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.this.run_id}
+        metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.try_.run_id}
         with self.run_log.timed(file.name, "commit", file.bytes):
-            self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.this.format], metadata)
+            self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.try_.format], metadata)
 
     def _put(self, manifest: Manifest, over: Document | None) -> None:
         """The moment. Once the put was sent, nothing is taken away but what `_tidy` may: it may have come through."""
-        name, data = self.names.manifest(self.this.day), manifest.to_json()
+        name, data = self.names.manifest(self.try_.day), manifest.to_json()
         try:
             with self.run_log.timed(name, "put manifest", len(data)):
                 self.container.put(name, data, manifest.metadata(), over=over.etag if over else None)
         except ConditionNotMet as error:
             if not self._is_ours(name):
                 raise Displaced(
-                    f"Another try has landed {self.this.day} meanwhile; this one changed nothing."
+                    f"Another try has landed {self.try_.day} meanwhile; this one changed nothing."
                 ) from error
         except StorageUnavailable:
             if not self._is_ours(name):
@@ -177,12 +177,12 @@ class Day:
 
     def _check_age(self) -> None:
         # The sweep takes what is older than any try lives: one that slept for so long may have lost its blobs to it.
-        if self.clock() - self.this.started_at > LONGEST_TRY:
-            raise Displaced(f"The export of {self.this.day} took longer than a try may live; it begins anew.")
+        if self.clock() - self.try_.started_at > LONGEST_TRY:
+            raise Displaced(f"The export of {self.try_.day} took longer than a try may live; it begins anew.")
 
     def _is_ours(self, name: str) -> bool:
         document = self.container.read(name)
-        return document is not None and Manifest.from_json(document.data, name).try_id == self.this.token
+        return document is not None and Manifest.from_json(document.data, name).try_id == self.try_.id
 
     def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
         """Delete what the day no longer lists: the replaced files, and what dead tries left before this one began."""
@@ -191,10 +191,10 @@ class Day:
         try:
             for blob in self._blobs():
                 # Younger blobs stay: a try that wakes up late must not delete its successor's.
-                if blob.name not in listed and blob.last_modified < self.this.locked_at:
+                if blob.name not in listed and blob.last_modified < self.try_.locked_at:
                     old.add(blob.name)
         except ExportError as error:
-            self._not_deleted(self.names.events(self.this.day), error)
+            self._not_deleted(self.names.events(self.try_.day), error)
         self._take_away(sorted(old))
 
     def _take_away(self, names: Sequence[str]) -> None:
@@ -212,7 +212,7 @@ class Day:
 
     def _not_deleted(self, name: str, error: ExportError) -> None:
         self.run_log.add(name, "delete", error.type)
-        log(logging.WARNING, "delete_failed", **self.this.fields, blob=name, error_type=error.type)
+        log(logging.WARNING, "delete_failed", **self.try_.fields, blob=name, error_type=error.type)
 
 
 def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFile]) -> None:

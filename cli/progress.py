@@ -10,8 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from shared import fetch
-from shared.windows import HOURS
+from shared.dates import HOURS
+from shared.export import fetch
 
 PLAIN_SECONDS = 10
 """How often a plain line is written."""

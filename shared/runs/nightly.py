@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from shared.coverage import Row, read_coverage
+from shared.dates import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
+from shared.days.coverage import Row, read_coverage
+from shared.days.manifest import Manifest
 from shared.errors import DayLocked, ExportError
-from shared.journal import log
-from shared.landing import Landing
-from shared.manifest import Manifest
+from shared.log import log
 from shared.names import Names
-from shared.runs import Asked, DayRunning, Runs, as_export_errors
+from shared.runs.runs import Asked, DayRunning, Runs, as_export_errors
 from shared.settings import Settings
-from shared.windows import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
+from shared.storage.container import Container
 
 LONGER_THAN_ANY_TRY = timedelta(hours=24)
 """What is older than this was left by a try that is dead: no try lives for so long."""
@@ -32,7 +32,7 @@ class Nightly:
     """One night's work. A day that fails is logged, and the others go on: the next night comes to it again."""
 
     runs: Runs
-    landing: Landing
+    container: Container
     settings: Settings
     past_due: bool = False
     now: datetime = field(init=False)
@@ -98,7 +98,7 @@ class Nightly:
     def _wanted(self, days: list[date]) -> list[date]:
         if not days:
             return []
-        rows = read_coverage(self.landing, self.settings, days[0], days[-1], self.now)
+        rows = read_coverage(self.container, self.settings, days[0], days[-1], self.now)
         return [row.date for row in rows if row.date == days[-1] or is_wanted(row)]
 
     def _ask(self, day: date) -> Asked | None:
@@ -113,10 +113,10 @@ class Nightly:
         if oldest == date.min:
             return []
         names = self.names
-        found = {names.day_of(blob.name, "manifests") for blob in self.landing.blobs(names.folder("manifests"))}
-        found |= {names.day_of(name, "events") for name in self.landing.folders(names.folder("events"))}
-        found |= {names.day_of(name, "logs") for name in self.landing.folders(names.folder("logs"))}
-        for blob in self.landing.blobs(names.folder("status")):
+        found = {names.day_of(blob.name, "manifests") for blob in self.container.blobs(names.folder("manifests"))}
+        found |= {names.day_of(name, "events") for name in self.container.folders(names.folder("events"))}
+        found |= {names.day_of(name, "logs") for name in self.container.folders(names.folder("logs"))}
+        for blob in self.container.blobs(names.folder("status")):
             if blob.metadata.get("status") != "expired":
                 found.add(names.day_of(blob.name, "status"))
         return sorted(day for day in found if day is not None and day < oldest)
@@ -131,18 +131,18 @@ class Nightly:
             if lock.status.status != "expired" and not self._is_old(lock.untouched_since):
                 return None
             # The order matters: what landed after this manifest was read is another run's, and stays.
-            manifest = self.landing.read(self.names.manifest(day))
+            manifest = self.container.read(self.names.manifest(day))
             locked_at = lock.write(status="expired", error=None, progress={})
             if manifest is not None:
-                self.landing.delete_unless_changed(self.names.manifest(day), manifest)
+                self.container.delete_unless_changed(self.names.manifest(day), manifest)
             blobs = [
                 blob.name
                 for folder in (self.names.events(day), self.names.logs(day))
-                for blob in self.landing.blobs(folder)
+                for blob in self.container.blobs(folder)
                 if blob.last_modified < locked_at
             ]
             for name in blobs:
-                self.landing.delete(name)
+                self.container.delete(name)
         log(logging.INFO, "day_expired", date=day, blobs=len(blobs))
         return len(blobs)
 
@@ -151,15 +151,15 @@ class Nightly:
 
     def _sweep(self, day: date) -> int | None:
         """Delete blobs that no manifest lists and that are older than any try lives. Returns how many."""
-        found = [blob.name for blob in self.landing.blobs(self.names.events(day)) if self._is_old(blob.last_modified)]
+        found = [blob.name for blob in self.container.blobs(self.names.events(day)) if self._is_old(blob.last_modified)]
         if not found:
             return None
         name = self.names.manifest(day)
-        document = self.landing.read(name)
+        document = self.container.read(name)
         listed = {file.name for file in Manifest.from_json(document.data, name).files} if document else set()
         unlisted = [blob for blob in found if blob not in listed]
         for blob in unlisted:
-            self.landing.delete(blob)
+            self.container.delete(blob)
         if unlisted:
             log(logging.INFO, "day_swept", date=day, blobs=len(unlisted))
         return len(unlisted) or None

@@ -14,7 +14,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from local.vocabulary import (
+from local.simulator.vocabulary import (
     ACTIONS,
     BROWSERS,
     DEVICE_FIELDS,

@@ -32,32 +32,32 @@ class Upload:
         self._uploader = uploader
         self._block_prefix = block_prefix
         self._sha256 = hashlib.sha256()
-        self._landing: list[bytes] = []
+        self._stored: list[bytes] = []
         self._content: list[bytes] = []
-        self._landing_bytes = 0
+        self._stored_bytes = 0
         self._content_bytes = 0
 
-    def write(self, landing: bytes, content: bytes) -> None:
+    def write(self, stored: bytes, content: bytes) -> None:
         """Take bytes to land, and the decompressed content that they stand for (the same bytes, or not).
 
         Blocks while too much is in flight. Raises what a block before this one failed with.
         """
-        if landing:
-            self._landing.append(landing)
-            self._landing_bytes += len(landing)
+        if stored:
+            self._stored.append(stored)
+            self._stored_bytes += len(stored)
         if content:
             self._content.append(content)
             self._content_bytes += len(content)
         if self._content_bytes >= BLOCK_BYTES:
             self._hash()
-        if self._landing_bytes >= BLOCK_BYTES:
+        if self._stored_bytes >= BLOCK_BYTES:
             self._stage()
 
     def finish(self) -> None:
         """Send what is left. `sha256` and `block_ids` hold once the uploader has settled."""
         if self._content:
             self._hash()
-        if self._landing:
+        if self._stored:
             self._stage()
 
     @property
@@ -72,8 +72,8 @@ class Upload:
 
     def _stage(self) -> None:
         block_id = f"{self._block_prefix}{len(self.block_ids):05d}"
-        pieces, size = self._landing, self._landing_bytes
-        self._landing, self._landing_bytes = [], 0
+        pieces, size = self._stored, self._stored_bytes
+        self._stored, self._stored_bytes = [], 0
         self.block_ids.append(block_id)
         self._uploader.stage(self.name, block_id, pieces, size)
 

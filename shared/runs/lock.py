@@ -10,9 +10,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from shared.days.status import RunStatus, read_status
 from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageUnavailable
-from shared.landing import Document, Landing, Lease
-from shared.status import RunStatus, read_status
+from shared.storage.container import Container, Document, Lease
 
 LEASE_SECONDS = 30
 """A dead try's lock is gone after so long. A lease that ran out can be renewed as long as nobody else took it."""
@@ -34,7 +34,7 @@ class DayLock:
 
     def __init__(  # noqa: PLR0913 - made by take_lock alone
         self,
-        landing: Landing,
+        container: Container,
         name: str,
         lease: Lease,
         *,
@@ -45,7 +45,7 @@ class DayLock:
         self.status = status
         self.untouched_since = document.last_modified if document else None
         self._etag = document.etag if document else None
-        self._landing = landing
+        self._container = container
         self._name = name
         self._lease = lease
         self._clock = clock
@@ -100,11 +100,11 @@ class DayLock:
         for _ in range(_TRIES):
             self.check()
             try:
-                written = self._landing.put(self._name, data, metadata, over=self._etag, lease=self._lease)
+                written = self._container.put(self._name, data, metadata, over=self._etag, lease=self._lease)
             except ConditionNotMet:
                 # The lease ran out while the storage was away, or a write of ours got through without an answer.
                 self._renew()
-                document = self._landing.read(self._name)
+                document = self._container.read(self._name)
                 self._etag = document.etag if document else None
             else:
                 self._etag = written.etag
@@ -145,7 +145,7 @@ class DayLock:
 
 
 def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
-    landing: Landing,
+    container: Container,
     name: str,
     fresh: RunStatus,
     *,
@@ -165,12 +165,12 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
     deadline = time.monotonic() + wait_seconds
     waited = False
     while True:
-        if landing.read(name) is None:
+        if container.read(name) is None:
             try:
-                landing.put(name, fresh.to_json(), fresh.metadata(), over=None)
+                container.put(name, fresh.to_json(), fresh.metadata(), over=None)
             except ConditionNotMet:
                 continue  # somebody else was quicker
-        lease = landing.lease(name, LEASE_SECONDS)
+        lease = container.lease(name, LEASE_SECONDS)
         if lease is not None:
             break
         if time.monotonic() >= deadline:
@@ -179,6 +179,6 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
             waited = True
             on_wait()
         sleep(1)
-    document = landing.read(name)
+    document = container.read(name)
     status = read_status(document.data, name) if document else None
-    return DayLock(landing, name, lease, document=document, status=status or fresh, clock=clock)
+    return DayLock(container, name, lease, document=document, status=status or fresh, clock=clock)

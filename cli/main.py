@@ -1,4 +1,4 @@
-"""The commands of `python -m local`, their options and exit codes.
+"""The commands `export` and `coverage`, their options and exit codes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, date or settings, 130 ended by Ctrl-C, 143 by a termination signal.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -16,15 +15,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local.progress import ExportProgress
-from local.settings import find_settings
+from cli.progress import ExportProgress
+from cli.settings import find_settings
 from shared.app import open_app
-from shared.coverage import read_coverage
+from shared.dates import DAY, check_day, newest_complete_day, parse_day
+from shared.days.coverage import read_coverage
+from shared.days.manifest import Manifest
 from shared.errors import ExportError, InvalidDate, SettingsError
-from shared.manifest import Manifest
-from shared.orders import Order
-from shared.runs import utc_now
-from shared.windows import DAY, check_day, newest_complete_day, parse_day
+from shared.runs.messages import Order
+from shared.runs.runs import utc_now
 
 DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 DEFAULT_DAYS = 30
@@ -35,11 +34,7 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def main(arguments: list[str] | None = None) -> int:
     """Carry out a command. Returns its exit code."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and options.command is not _bench:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.rest = rest
+    options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
@@ -79,14 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     coverage.add_argument("--from", dest="first", metavar="DAY", help="default: 30 days")
     coverage.add_argument("--to", dest="last", metavar="DAY", help="default: the newest complete day")
     coverage.set_defaults(command=_coverage)
-
-    run = commands.add_parser("run", help="emulator, simulator and Functions host; exports the newest complete day")
-    run.add_argument("--stay", action="store_true", help="keep everything running until Ctrl-C")
-    run.add_argument("--picture", type=Path, metavar="FILE", help="keep what is shown as an SVG file")
-    run.set_defaults(command=_run)
-
-    bench = commands.add_parser("bench", help="this project beside what people do today and the limit", add_help=False)
-    bench.set_defaults(command=_bench)
     return parser
 
 
@@ -101,7 +88,7 @@ def _export(options: argparse.Namespace) -> int:
     environ = find_settings(Path.cwd())
     with ExportProgress(messages, day) as progress, open_app(environ, on_progress=progress.update) as app:
         order = Order(day, trigger="cli", replace=options.replace)
-        manifest = app.runs.now(order, app.export, on_wait=progress.waiting)
+        manifest = app.runs.run_now(order, on_wait=progress.waiting)
     _summary(manifest, app.settings.container)
     if options.json:
         sys.stdout.write(manifest.to_json().decode() + "\n")
@@ -127,7 +114,7 @@ def _summary(manifest: Manifest, container: str) -> None:
 
 
 def _coverage(options: argparse.Namespace) -> int:
-    from local.calendar import render  # noqa: PLC0415 - only this command draws it
+    from cli.calendar import render  # noqa: PLC0415 - only this command draws it
 
     now = utc_now()
     last = parse_day(options.last) if options.last else newest_complete_day(now)
@@ -135,24 +122,6 @@ def _coverage(options: argparse.Namespace) -> int:
     if not 0 <= (last - first).days < MAX_DAYS:
         raise InvalidDate(f"{first} to {last} is no range of 1 to {MAX_DAYS} days.")
     with open_app(find_settings(Path.cwd())) as app:
-        rows = read_coverage(app.landing, app.settings, first, last, now)
+        rows = read_coverage(app.container, app.settings, first, last, now)
     Console(highlight=False).print(render(rows, first, last))
     return DONE
-
-
-def _run(options: argparse.Namespace) -> int:
-    from local.run import run  # noqa: PLC0415 - starts what the other commands do without
-
-    console = Console(highlight=False, record=options.picture is not None, width=100 if options.picture else None)
-    code = run(console, stay=options.stay)
-    if options.picture:
-        # Without the font that the format would have a reader's browser fetch.
-        svg = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="make run"), flags=re.DOTALL)
-        options.picture.write_text(svg, encoding="utf-8")
-    return code
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from bench.__main__ import main as bench  # noqa: PLC0415 - needs more than the command line is installed with
-
-    return bench(options.rest)

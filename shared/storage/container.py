@@ -109,22 +109,22 @@ class _Body:
         return sum(map(len, self._pieces))
 
 
-class Landing:
+class Container:
     """A blob container, by whole blob names. Safe to use from several threads."""
 
-    def __init__(self, container: ContainerClient) -> None:
-        self._container = container
+    def __init__(self, client: ContainerClient) -> None:
+        self._client = client
 
     @property
-    def container(self) -> str:
+    def name(self) -> str:
         """The container's name."""
-        return str(self._container.container_name)
+        return str(self._client.container_name)
 
-    def ensure_container(self) -> None:
+    def ensure_exists(self) -> None:
         """Create the container if it is missing."""
-        with _translated(self.container, "create the container"):
+        with _translated(self.name, "create the container"):
             try:
-                self._container.create_container()
+                self._client.create_container()
             except ResourceExistsError as error:
                 # Being deleted is a conflict too, and must not pass for being there.
                 if _code(error) != "ContainerAlreadyExists":
@@ -134,7 +134,7 @@ class Landing:
         """Upload one block. It stays invisible until it is committed, and goes by itself after a week."""
         body = _Body(pieces)
         with _translated(name, "stage a block"):
-            self._container.get_blob_client(name).stage_block(block_id, body, length=len(body))
+            self._client.get_blob_client(name).stage_block(block_id, body, length=len(body))
 
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
         """Make a blob of staged blocks, only where nothing is.
@@ -146,7 +146,7 @@ class Landing:
             ConditionNotMet: another blob has this name.
 
         """
-        blob = self._container.get_blob_client(name)
+        blob = self._client.get_blob_client(name)
         try:
             with _translated(name, "commit"):
                 blob.commit_block_list(
@@ -165,7 +165,7 @@ class Landing:
         """Delete a blob; False if it was gone already."""
         with _translated(name, "delete"):
             try:
-                self._container.delete_blob(name)
+                self._client.delete_blob(name)
             except HttpResponseError as error:
                 if _code(error) != "BlobNotFound":
                     raise
@@ -175,7 +175,7 @@ class Landing:
     def blobs(self, start: str) -> Iterator[Blob]:
         """All blobs whose name starts so, with their metadata, in the order of their names; 5,000 a request."""
         with _translated(start, "list"):
-            for blob in self._container.list_blobs(name_starts_with=start, include=["metadata"]):
+            for blob in self._client.list_blobs(name_starts_with=start, include=["metadata"]):
                 yield Blob(
                     name=blob.name,
                     last_modified=blob.last_modified,
@@ -186,7 +186,7 @@ class Landing:
     def folders(self, start: str) -> Iterator[str]:
         """The folders whose name starts so, each with its slash, without looking into them."""
         with _translated(start, "list"):
-            for item in self._container.walk_blobs(name_starts_with=start, delimiter="/"):
+            for item in self._client.walk_blobs(name_starts_with=start, delimiter="/"):
                 if isinstance(item, BlobPrefix):
                     yield str(item.name)
 
@@ -194,7 +194,7 @@ class Landing:
         """A small blob; None if there is none."""
         with _translated(name, "read"):
             try:
-                stream = self._container.get_blob_client(name).download_blob()
+                stream = self._client.get_blob_client(name).download_blob()
                 data: bytes = stream.readall()
             except HttpResponseError as error:
                 if _code(error) != "BlobNotFound":
@@ -220,7 +220,7 @@ class Landing:
         if lease is not None:
             conditions["lease"] = lease.id
         with _translated(name, "write"):
-            written = self._container.get_blob_client(name).upload_blob(
+            written = self._client.get_blob_client(name).upload_blob(
                 data,
                 metadata=dict(metadata),
                 content_settings=ContentSettings(content_type="application/json"),
@@ -231,7 +231,7 @@ class Landing:
     def put_text(self, name: str, data: bytes, content_type: str) -> None:
         """Write a small blob, whatever is there."""
         with _translated(name, "write"):
-            self._container.get_blob_client(name).upload_blob(
+            self._client.get_blob_client(name).upload_blob(
                 data, overwrite=True, content_settings=ContentSettings(content_type=content_type)
             )
 
@@ -244,7 +244,7 @@ class Landing:
         """
         with _translated(name, "delete"):
             try:
-                self._container.get_blob_client(name).delete_blob(
+                self._client.get_blob_client(name).delete_blob(
                     etag=document.etag, match_condition=MatchConditions.IfNotModified
                 )
             except HttpResponseError as error:
@@ -255,7 +255,7 @@ class Landing:
         """Take the lease on a blob that exists, for 15 to 60 seconds; None while somebody else holds it."""
         with _translated(name, "take the lease"):
             try:
-                return Lease(self._container.get_blob_client(name).acquire_lease(lease_duration=seconds), name)
+                return Lease(self._client.get_blob_client(name).acquire_lease(lease_duration=seconds), name)
             except HttpResponseError as error:
                 if _code(error) != "LeaseAlreadyPresent":
                     raise
@@ -263,7 +263,7 @@ class Landing:
 
 
 @contextmanager
-def open_landing(settings: Settings) -> Iterator[Landing]:
+def open_container(settings: Settings) -> Iterator[Container]:
     """The container that the settings name, by connection string or by managed identity."""
     session = requests.Session()
     # What goes in plain text goes to this machine only, and through no proxy that an environment names.
@@ -278,23 +278,19 @@ def open_landing(settings: Settings) -> Iterator[Landing]:
     }
     if settings.storage_connection:
         try:
-            container = ContainerClient.from_connection_string(
-                settings.storage_connection, settings.container, **options
-            )
+            client = ContainerClient.from_connection_string(settings.storage_connection, settings.container, **options)
         except ValueError:
             # The SDK's message may repeat parts of the string, and with them the account's key.
             raise StorageDenied(
                 "EXPORT_STORAGE is no connection string that the storage library understands: copy it anew."
             ) from None
     else:
-        container = ContainerClient(
-            settings.storage_url, settings.container, credential=_credential(settings), **options
-        )
-    with container:
-        landing = Landing(container)
+        client = ContainerClient(settings.storage_url, settings.container, credential=_credential(settings), **options)
+    with client:
+        container = Container(client)
         if settings.storage_connection:
-            landing.ensure_container()
-        yield landing
+            container.ensure_exists()
+        yield container
 
 
 def _credential(settings: Settings) -> TokenCredential:

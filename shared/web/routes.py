@@ -16,15 +16,15 @@ from urllib.parse import urlsplit
 import azure.functions as func
 
 from shared.app import App
-from shared.coverage import died, read_coverage
+from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
+from shared.days.coverage import died, read_coverage
+from shared.days.manifest import Manifest
+from shared.days.status import read_status
 from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
-from shared.journal import log
-from shared.landing import Document
-from shared.manifest import Manifest
+from shared.log import log
 from shared.names import Names
-from shared.runs import Asked, DayRunning
-from shared.status import read_status
-from shared.windows import DAY, check_day, days_between, newest_complete_day, parse_day
+from shared.runs.runs import Asked, DayRunning
+from shared.storage.container import Document
 
 MAX_DAYS = 366
 DEFAULT_DAYS = 30
@@ -129,14 +129,14 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     if day > app.clock().date():
         check_day(day, app.clock(), 0)
     names = Names(app.settings.prefix)
-    run, manifest = app.landing.read(names.status(day)), app.landing.read(names.manifest(day))
+    run, manifest = app.container.read(names.status(day)), app.container.read(names.manifest(day))
     if run is None and manifest is None:
         raise Problem(404, f"{day} was never exported, nor queued. {_how_to_queue(app, day)}")
     if manifest:
         Manifest.from_json(manifest.data, names.manifest(day))  # what is none of ours is an error, not an answer
     document = day_document(day, run, manifest)
     if _wants_page(request):
-        from shared.page import day_page  # noqa: PLC0415 - templates are loaded for a browser only
+        from shared.web.pages import day_page  # noqa: PLC0415 - templates are loaded for a browser only
 
         return _page(day_page(document, app.clock()))
     return _json(200, document)
@@ -171,9 +171,9 @@ def day_document(day: date, run: Document | None, manifest: Document | None) -> 
 def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """GET /api/exports: one row per day; a page for a browser."""
     first, last = _range(app, request)
-    rows = read_coverage(app.landing, app.settings, first, last, app.clock())
+    rows = read_coverage(app.container, app.settings, first, last, app.clock())
     if _wants_page(request):
-        from shared.page import coverage_page  # noqa: PLC0415 - templates are loaded for a browser only
+        from shared.web.pages import coverage_page  # noqa: PLC0415 - templates are loaded for a browser only
 
         return _page(coverage_page(rows, first, last, app.clock()))
     days = [row.document() for row in rows]

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Self
 
-from shared.documents import METADATA_TEXT, NOT_OURS, as_metadata, iso
+from shared.dates import HOURS
+from shared.days.documents import METADATA_TEXT, NOT_OURS, as_metadata, iso
 from shared.errors import InvalidManifest
-from shared.windows import HOURS
 
 VERSION = 1
 VOLUME_DAYS = 7

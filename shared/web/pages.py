@@ -21,13 +21,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from shared import page_text as say
-from shared.coverage import LANDED, Row
-from shared.documents import from_iso
+from shared.dates import DAY, HOURS, days_between, newest_complete_day
+from shared.days.coverage import LANDED, Row
+from shared.days.documents import from_iso
+from shared.days.manifest import Manifest, hour_events
+from shared.days.status import RunError
 from shared.errors import InvalidManifest
-from shared.manifest import Manifest, hour_events
-from shared.status import RunError
-from shared.windows import DAY, HOURS, days_between, newest_complete_day
+from shared.web import text as say
 
 Page = tuple[str, Mapping[str, str]]
 

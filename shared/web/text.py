@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
+from shared.days.status import RunError
 from shared.errors import ExportError
-from shared.status import RunError
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (

@@ -13,15 +13,15 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from shared.amplitude import Answer
-from shared.archive import Archive, Member
+from shared.archive.members import Archive, Member
+from shared.dates import Window, whole_day
+from shared.days.manifest import LandedFile, RequestMade
 from shared.errors import AmplitudeUnavailable, BrokenArchive, ExportError, ExportTooLarge, SuspiciousArchive
-from shared.journal import RunLog, log
-from shared.manifest import LandedFile, RequestMade
+from shared.log import RunLog, log
 from shared.names import Format, Names
 from shared.retry import LONGEST_ASKED, backoff_seconds
 from shared.settings import Settings
-from shared.upload import Upload, Uploader
-from shared.windows import Window, whole_day
+from shared.storage.uploader import Upload, Uploader
 
 
 class Source(Protocol):
@@ -33,11 +33,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One try at one day. `token`: 8 hex digits, new for each try; `locked_at`: by the storage's clock."""
+    """One try at one day. `id`: 8 hex digits, new for each try; `locked_at`: by the storage's clock."""
 
     day: date
     run_id: str
-    token: str
+    id: str
     trigger: str
     replace: bool
     region: str
@@ -48,7 +48,7 @@ class Try:
     @property
     def fields(self) -> dict[str, str]:
         """The fields by which a log line names the try."""
-        return {"date": self.day.isoformat(), "run_id": self.run_id, "try": self.token}
+        return {"date": self.day.isoformat(), "run_id": self.run_id, "try": self.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Progress:
 class Fetcher:
     """Fetches the windows of one day. `jitter` gives fractions from 0 to 1."""
 
-    this: Try
+    try_: Try
     source: Source
     uploader: Uploader
     settings: Settings
@@ -103,7 +103,7 @@ class Fetcher:
         What proves too large is told to `on_too_large`, as the hours to ask for at most from then on.
         """
         limit = min(self.settings.window_hours, max_hours)
-        pending = deque([whole_day(self.this.day)])
+        pending = deque([whole_day(self.try_.day)])
         while pending:
             window = pending.popleft()
             if window.hours > limit:
@@ -205,8 +205,8 @@ class Fetcher:
         staging = []
         for member in archive:
             upload = self._upload(member)
-            for landing, content in member:
-                upload.write(landing, content)
+            for stored, content in member:
+                upload.write(stored, content)
                 self._note(bytes=self._progress.bytes + len(content), download_bytes=answer.received)
             upload.finish()
             staging.append((member, upload))
@@ -224,9 +224,9 @@ class Fetcher:
         # Block ids are of one length, and new for each staging: a late block of an earlier one can replace none.
         self._stagings += 1
         name = Names(self.settings.prefix).event_file(
-            self.this.day, member.hour, member.stem, self.this.token, self.this.format
+            self.try_.day, member.hour, member.stem, self.try_.id, self.try_.format
         )
-        return self.uploader.upload(name, f"{self.this.token}-{self._stagings:07d}-")
+        return self.uploader.upload(name, f"{self.try_.id}-{self._stagings:07d}-")
 
     def _report(self, window: Window, request: RequestMade, files: Sequence[StagedFile]) -> None:
         events = sum(staged.file.events for staged in files)
@@ -249,7 +249,7 @@ class Fetcher:
         self.on_progress(self._progress)
 
     def _fields(self, window: Window) -> dict[str, str]:
-        return {**self.this.fields, "start": window.first_hour, "end": window.last_hour}
+        return {**self.try_.fields, "start": window.first_hour, "end": window.last_hour}
 
 
 def _staged(member: Member, upload: Upload) -> StagedFile:

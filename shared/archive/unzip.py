@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from isal import isal_zlib
 
+from shared.archive.gunzip import Bytes, Inflate
 from shared.errors import BrokenArchive, SuspiciousArchive, UnsupportedArchive
-from shared.inflate import Bytes, Inflate
 
 MOST_RATIO, MOST_SURE_BYTES = 250, 1024**3
 """An entry may expand to so many times its bytes in the archive; up to the second number, to any size."""

@@ -2,8 +2,8 @@
 
     archive = Archive(answer.chunks, window, compressed=False)
     for member in archive:                    # '187520/187520_2025-11-04_0#0.json.gz', then the next
-        for landing, content in member:       # pieces of at most 1 MiB of decompressed bytes
-            upload.write(landing, content)    # content: what to hash; landing: what to store of the same events
+        for stored, content in member:       # pieces of at most 1 MiB of decompressed bytes
+            upload.write(stored, content)    # content: what to hash; stored: what to store of the same events
         print(member.stem, member.bytes, member.events)
     print(archive.ignored)                    # entries that hold no events
 
@@ -17,10 +17,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from shared.archive.gunzip import Gunzip, LineCount
+from shared.archive.unzip import Entry, ZipStream
+from shared.dates import Window
 from shared.errors import SuspiciousArchive
-from shared.inflate import Gunzip, LineCount
-from shared.windows import Window
-from shared.zipstream import Entry, ZipStream
 
 Piece = tuple[bytes, bytes]
 """Bytes to land, and the decompressed bytes that they stand for. Either may be empty where the other is not."""
@@ -36,7 +36,7 @@ _LONGEST_NAME = 255
 class Member:
     """An event file about to be read. Iterate over it once for its pieces; `bytes` and `events` count as they come.
 
-    `source`: its name in the archive; `stem`: its blob's name without folder, token and suffix; `bytes`: decompressed;
+    `source`: its name in the archive; `stem`: its blob's name without folder, try id and suffix; `bytes`: decompressed;
     `events`: lines, final once the pieces have ended.
     """
 

@@ -1,0 +1,1 @@
+"""The archive format: bytes in, members out. Pure: no I/O of its own."""

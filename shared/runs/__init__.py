@@ -1,0 +1,1 @@
+"""Who may export a day, and when: messages, the lock, runs, the nightly timer."""

@@ -1,0 +1,1 @@
+"""Azure Blob Storage: the only package that imports its client library."""
