@@ -1,9 +1,20 @@
 #!/usr/bin/env bash
 # Every check of infra/, .github/ and azure.yaml that this machine can run; names those that it cannot.
-#   infra/check.sh [--without-tests]   leaves out tests/infra, for where all tests run anyway
+#   infra/check.sh [--without-tests] [--require-compiler]
+# --without-tests leaves out tests/infra, for where all tests run anyway. --require-compiler fails where there is no Bicep
+# compiler on the PATH, as CI=true does; without it, a laptop without one is only told what was left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export ALERT_EMAIL=${ALERT_EMAIL:-check@example.com} # main.bicepparam reads it
+require_tests=true
+require_compiler=${CI:-false}
+for argument in "$@"; do
+    case $argument in
+        --without-tests) require_tests=false ;;
+        --require-compiler) require_compiler=true ;;
+        *) echo "unknown argument: $argument" >&2; exit 2 ;;
+    esac
+done
 left_out=()
 
 step() { echo "== $*"; }
@@ -36,7 +47,7 @@ without_finding() {
     if [ -n "$output" ]; then echo "$output"; return 1; fi
 }
 
-if [ "${1:-}" != --without-tests ]; then
+if [ "$require_tests" = true ]; then
     step "facts of the templates, queries, azure.yaml and workflows (tests/infra)"
     .venv/bin/python -m pytest tests/infra
 fi
@@ -56,14 +67,23 @@ else
     left_out+=("azure.yaml against its published schema: $schema cannot be reached")
 fi
 
-step "Bicep compiler and linter"
+step "Bicep compiler, linter and formatter"
 if command -v bicep >/dev/null; then
     compiled=$(mktemp -d)
     without_finding bicep build infra/main.bicep --outfile "$compiled/main.json"
     without_finding bicep build-params infra/main.bicepparam --outfile "$compiled/parameters.json"
     without_finding bicep lint infra/main.bicep
+    without_finding bicep lint infra/main.bicepparam
+    for file in infra/*.bicep* infra/modules/*.bicep; do
+        [ "$file" != infra/bicepconfig.json ] || continue
+        bicep format "$file" --outfile "$compiled/formatted"
+        diff --unified "$file" "$compiled/formatted" || { echo "not formatted: bicep format $file" >&2; exit 1; }
+    done
+elif [ "$require_compiler" = true ]; then
+    echo "There is no Bicep compiler on the PATH: install one (az bicep install, then add ~/.azure/bin to the PATH)." >&2
+    exit 1
 else
-    left_out+=("bicep build, bicep build-params, bicep lint: no Bicep compiler on the PATH")
+    left_out+=("bicep build, build-params, lint, format: no Bicep compiler on the PATH (az bicep install)")
 fi
 
 for check in "${left_out[@]}"; do echo "NOT CHECKED HERE  $check"; done

@@ -146,6 +146,10 @@ param readTimeoutSeconds int = 600
 
 var token = uniqueString(subscription().id, environmentName, location)
 var appName = 'func-amplitude-${token}'
+// What-if predicts only what it can name before the deployment. So names are made here and handed to the modules, and
+// never come from another module's output.
+var identityName = 'id-amplitude-${token}'
+var applicationInsightsName = 'appi-amplitude-${token}'
 var tags = { 'azd-env-name': environmentName }
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
@@ -158,7 +162,7 @@ module identity 'modules/identity.bicep' = {
   name: 'identity'
   scope: group
   params: {
-    name: 'id-amplitude-${token}'
+    name: identityName
     location: location
     tags: tags
   }
@@ -169,11 +173,12 @@ module monitoring 'modules/monitoring.bicep' = {
   scope: group
   params: {
     workspaceName: 'log-amplitude-${token}'
-    applicationInsightsName: 'appi-amplitude-${token}'
+    applicationInsightsName: applicationInsightsName
     location: location
     tags: tags
     retentionDays: logRetentionDays
-    writerPrincipalId: identity.outputs.principalId
+    appIdentityName: identityName
+    appPrincipalId: identity.outputs.principalId
   }
 }
 
@@ -186,6 +191,7 @@ module hostStorage 'modules/host-storage.bicep' = {
     tags: tags
     redundancy: storageRedundancy
     queueName: queueName
+    appIdentityName: identityName
     appPrincipalId: identity.outputs.principalId
     privateNetworking: privateNetworking
     workspaceId: monitoring.outputs.workspaceId
@@ -202,6 +208,7 @@ module dataStorage 'modules/data-storage.bicep' = {
     redundancy: storageRedundancy
     containerName: containerName
     prefix: prefix
+    appIdentityName: identityName
     appPrincipalId: identity.outputs.principalId
     protect: protect
     privateNetworking: privateNetworking
@@ -223,6 +230,7 @@ module vault 'modules/vault.bicep' = {
     protect: protect
     privateNetworking: privateNetworking
     allowedIpAddresses: allowedIpAddresses
+    appIdentityName: identityName
     appPrincipalId: identity.outputs.principalId
     keysPrincipalId: keysPrincipalId
     keysPrincipalType: keysPrincipalType
@@ -266,7 +274,7 @@ module app 'modules/app.bicep' = {
     identityClientId: identity.outputs.clientId
     hostStorageName: hostStorage.outputs.name
     deploymentContainerUrl: hostStorage.outputs.deploymentContainerUrl
-    applicationInsightsName: monitoring.outputs.applicationInsightsName
+    applicationInsightsName: applicationInsightsName
     maximumInstanceCount: maximumInstanceCount
     instanceMemoryMB: instanceMemoryMB
     zoneRedundant: zoneRedundant
@@ -297,7 +305,7 @@ module app 'modules/app.bicep' = {
       EXPORT_READ_TIMEOUT_SECONDS: string(readTimeoutSeconds)
     }
   }
-  // With public access off, the app must find the private ways when it first starts.
+  // With public access off, the app must find the private endpoints when it first starts.
   dependsOn: [privateEndpoints]
 }
 

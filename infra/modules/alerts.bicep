@@ -28,7 +28,11 @@ var rules = [
     description: 'No export of the day that is due has come to its end. Runbook: docs/operations.md.'
     severity: 1
     // Each file sets its figures in its first lines, so that it runs as it is; the parameters take their place here.
-    query: replace(loadTextContent('../queries/day-missing.kql'), 'let due_hour = 12;', 'let due_hour = ${missingDayHour};')
+    query: replace(
+      loadTextContent('../queries/day-missing.kql'),
+      'let due_hour = 12;',
+      'let due_hour = ${missingDayHour};'
+    )
     frequency: 'PT1H'
     window: 'P1D'
     // A day is due until the same hour of the next one: its export may have ended 22 hours and that hour ago. Two days
@@ -52,7 +56,11 @@ var rules = [
     displayName: 'Amplitude export: far fewer events than usual'
     description: 'The day landed, with far fewer events than the days before it. Runbook: docs/operations.md.'
     severity: 2
-    query: replace(loadTextContent('../queries/volume-low.kql'), 'let least_percent = 50;', 'let least_percent = ${lowVolumePercent};')
+    query: replace(
+      loadTextContent('../queries/volume-low.kql'),
+      'let least_percent = 50;',
+      'let least_percent = ${lowVolumePercent};'
+    )
     frequency: 'PT1H'
     window: 'P1D'
     timeRange: null

@@ -21,6 +21,9 @@ param containerName string
 @description('Required. What the app puts before every blob name.')
 param prefix string
 
+@description('Required. Name of the identity of the app. Role assignments are named after it.')
+param appIdentityName string
+
 @description('Required. Object id of the identity of the app.')
 param appPrincipalId string
 
@@ -150,9 +153,12 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
 // The container only, not the account: the app has no business in another one.
 resource appWrites 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: account::blobs::container
-  name: guid(account::blobs::container.id, appPrincipalId, roleIds['Storage Blob Data Contributor'])
+  name: guid(account::blobs::container.id, appIdentityName, roleIds['Storage Blob Data Contributor'])
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Storage Blob Data Contributor'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Blob Data Contributor']
+    )
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
   }

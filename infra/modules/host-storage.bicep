@@ -19,6 +19,9 @@ param redundancy string
 @description('Required. Name of the queue of exports.')
 param queueName string
 
+@description('Required. Name of the identity of the app. Role assignments are named after it.')
+param appIdentityName string
+
 @description('Required. Object id of the identity of the app.')
 param appPrincipalId string
 
@@ -97,7 +100,7 @@ var hostRoles = [
 resource hostRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for role in hostRoles: {
     scope: account
-    name: guid(account.id, appPrincipalId, roleIds[role])
+    name: guid(account.id, appIdentityName, roleIds[role])
     properties: {
       roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[role])
       principalId: appPrincipalId

@@ -15,8 +15,11 @@ param tags object
 @description('Required. Days that log lines are kept. What is above 90 costs extra.')
 param retentionDays int
 
-@description('Required. Object id of the identity that sends telemetry.')
-param writerPrincipalId string
+@description('Required. Name of the identity of the app. Its role assignment is named after it.')
+param appIdentityName string
+
+@description('Required. Object id of the identity of the app, which sends telemetry.')
+param appPrincipalId string
 
 // Azure's built-in roles by name; their ids are the same in every tenant.
 var roleIds = loadJsonContent('../roles.json')
@@ -53,16 +56,16 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
 
 resource sendsTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: applicationInsights
-  name: guid(applicationInsights.id, writerPrincipalId, roleIds['Monitoring Metrics Publisher'])
+  name: guid(applicationInsights.id, appIdentityName, roleIds['Monitoring Metrics Publisher'])
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Monitoring Metrics Publisher'])
-    principalId: writerPrincipalId
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Monitoring Metrics Publisher']
+    )
+    principalId: appPrincipalId
     principalType: 'ServicePrincipal'
   }
 }
 
 @description('Resource id of the workspace.')
 output workspaceId string = workspace.id
-
-@description('Name of the Application Insights resource.')
-output applicationInsightsName string = applicationInsights.name

@@ -21,6 +21,9 @@ param privateNetworking bool
 @description('Required. Addresses that may reach the vault all the same while private networking is on.')
 param allowedIpAddresses array
 
+@description('Required. Name of the identity of the app. Role assignments are named after it.')
+param appIdentityName string
+
 @description('Required. Object id of the identity of the app, which reads the secrets.')
 param appPrincipalId string
 
@@ -69,9 +72,12 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
 
 resource appReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: vault
-  name: guid(vault.id, appPrincipalId, roleIds['Key Vault Secrets User'])
+  name: guid(vault.id, appIdentityName, roleIds['Key Vault Secrets User'])
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets User'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets User']
+    )
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
   }
@@ -81,7 +87,10 @@ resource keysAreSet 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!
   scope: vault
   name: guid(vault.id, keysPrincipalId, roleIds['Key Vault Secrets Officer'])
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets Officer'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets Officer']
+    )
     principalId: keysPrincipalId
     principalType: keysPrincipalType
   }

@@ -61,13 +61,6 @@ def test_the_parameter_file_fits(t: Templates) -> None:
     assert {each.symbol for each in params if each.value is None} <= set(given)
 
 
-@fact(("bicepconfig.json", '"no-unused-params": { "level": "error" }', '"no-unused-params": { "level": "warning" }'))
-def test_the_linter_is_on_errors(t: Templates) -> None:
-    core = t.json("bicepconfig.json")["analyzers"]["core"]
-    assert core["enabled"] is True
-    assert {rule["level"] for rule in core["rules"].values()} == {"error"}
-
-
 def test_azd_deploys_the_root_to_the_tagged_app() -> None:
     azure = yaml.safe_load((ROOT / "azure.yaml").read_text())
     ((name, service),) = azure["services"].items()

@@ -159,7 +159,7 @@ def test_telemetry_needs_a_role_not_a_key(t: Templates) -> None:
         "output K string = account.listKeys().keys[0]",
     ),
     (VAULT, "output name string = vault.name", "output secret string = vault.name"),
-    (MONITORING, "= applicationInsights.name", "= applicationInsights.properties.ConnectionString"),
+    (MONITORING, "= workspace.id", "= applicationInsights.properties.ConnectionString"),
 )
 def test_no_output_holds_a_secret(t: Templates) -> None:
     for output in t.all("output"):

@@ -71,7 +71,7 @@ def test_a_parameter_takes_the_place_of_a_querys_figure(t: Templates) -> None:
     """A figure that is not found is not replaced, and the parameter would do nothing."""
     params = {"due_hour": "missingDayHour", "least_percent": "lowVolumePercent"}
     replaced = re.findall(
-        r"replace\(loadTextContent\('\.\./(.+?)'\), '(let (\w+) = (\d+);)', 'let \3 = \$\{(\w+)\};'\)",
+        r"replace\( ?loadTextContent\('\.\./(.+?)'\), '(let (\w+) = (\d+);)', 'let \3 = \$\{(\w+)\};' ?\)",
         re.sub(r"\s+", " ", t.texts[ALERTS]),
     )
     assert [each[2] for each in replaced] == list(params)

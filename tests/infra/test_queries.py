@@ -102,7 +102,7 @@ def test_the_runs_wrote_the_lines_that_the_queries_ask_for(app_log_lines: list[L
 
 
 def test_each_event_that_a_query_names_is_one_that_the_app_writes() -> None:
-    sources = [*(ROOT / "shared").glob("*.py"), ROOT / "function_app.py"]
+    sources = [*(ROOT / "shared").rglob("*.py"), ROOT / "function_app.py"]
     written = set(re.findall(r'log\(\s*logging\.\w+,\s*"(\w+)"', "".join(path.read_text() for path in sources)))
     assert "run_complete" in written
     for name, query in QUERIES.items():
