@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -10,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
@@ -35,6 +37,21 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_CHARACTERS = 400
 FOLLOW_SECONDS = 1800
 _MADE_UP = ("", "simulator")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m local run`. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m local run", description=__doc__)
+    parser.add_argument("--stay", action="store_true", help="keep everything running until Ctrl-C")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="save the output as an SVG file")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False, record=options.picture is not None, width=100 if options.picture else None)
+    code = run(console, stay=options.stay)
+    if options.picture:
+        # Without the font that the format would have a reader's browser fetch.
+        svg = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="make run"), flags=re.DOTALL)
+        options.picture.write_text(svg, encoding="utf-8")
+    return code
 
 
 def run(console: Console, *, stay: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,11 +16,11 @@ from shared.days.manifest import Manifest
 from shared.errors import ExportError, StorageUnavailable
 from shared.export.fetch import Fetcher, Progress, Try
 from shared.export.publish import DayExport
-from shared.log import RunLog
+from shared.log import RunLog, log
 from shared.names import Names
 from shared.runs.lock import DayLock
 from shared.runs.runs import Clock, Runs, utc_now
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, load_settings, unknown_settings
 from shared.storage.container import Container, open_container
 from shared.storage.uploader import Uploader
 
@@ -120,6 +121,8 @@ def open_app(
 
     """
     settings = load_settings(environ)
+    for warning in unknown_settings(environ):
+        log(logging.WARNING, "setting_unknown", warning=warning)
     with open_container(settings) as container:
         exporter = Exporter(settings, container, clock, on_progress)
         yield App(settings, container, Runs(container, settings, exporter.export, clock), clock)

@@ -29,6 +29,7 @@ A message never holds a credential, a URL with one, or an event's content.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -106,7 +107,11 @@ class InternalError(TransientError):
 
 
 class SettingsError(PermanentError):
-    """App settings are missing or wrong; one message names them all."""
+    """App settings are missing or wrong; one message names them all. `problems`: one text for each of them."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
 
 
 class InvalidDate(PermanentError):

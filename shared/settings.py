@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -19,6 +20,15 @@ ENDPOINTS = {
 }
 """The Export API by data region (Amplitude's documentation)."""
 
+KNOWN = frozenset({
+    "AMP_API_KEY", "AMP_SECRET_KEY", "AMP_DATA_REGION", "AMP_EXPORT_URL",
+    "EXPORT_STORAGE", "EXPORT_STORAGE__blobServiceUri", "EXPORT_STORAGE__clientId", "EXPORT_STORAGE__credential",
+    "EXPORT_CONTAINER", "EXPORT_PREFIX", "EXPORT_FORMAT", "EXPORT_SCHEDULE", "EXPORT_QUEUE", "EXPORT_LOOKBACK_DAYS",
+    "EXPORT_RECHECK", "EXPORT_START_DATE", "EXPORT_RETENTION_DAYS", "EXPORT_HTTP_AUTH", "EXPORT_WINDOW_HOURS",
+    "EXPORT_MAX_ATTEMPTS", "EXPORT_RETRY_SECONDS", "EXPORT_READ_TIMEOUT_SECONDS",
+})  # fmt: skip
+"""All settings of the app."""
+
 DEFAULT_SCHEDULE = "0 30 3 * * *"
 DEFAULT_QUEUE = "amplitude-exports"
 MAX_DAYS = 36500
@@ -26,6 +36,7 @@ MAX_DAYS = 36500
 _MONTHS = "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
 _WEEKDAYS = "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY"
 _KEY_VAULT = "@Microsoft.KeyVault("
+_QUOTES = ("'", '"')
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
 
@@ -96,7 +107,34 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         SettingsError: one message that names every setting that is missing, malformed, contradictory or unresolved.
 
     """
-    reader = _Reader(environ)
+    return _load(_Reader(environ))
+
+
+def load_storage_settings(environ: Mapping[str, str]) -> Settings:
+    """Read and check the settings for a command that only reads the container.
+
+    Amplitude's settings are neither needed nor checked: the keys in the result are empty.
+
+    Raises:
+        SettingsError: as `load_settings`.
+
+    """
+    without_amplitude = {name: value for name, value in environ.items() if not name.startswith("AMP_")}
+    return _load(_Reader(without_amplitude, needs_keys=False))
+
+
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """A warning for each name that looks like a setting of this app and is none: it may be misspelt."""
+    warnings = []
+    for name in sorted(environ.keys() - KNOWN):
+        if name.startswith(("AMP_", "EXPORT_")):
+            likely = difflib.get_close_matches(name, KNOWN, n=1)
+            hint = f" Did you mean {likely[0]}?" if likely else ""
+            warnings.append(f"{name} is not a setting of this app and has no effect.{hint}")
+    return warnings
+
+
+def _load(reader: _Reader) -> Settings:
     region = reader.choice("AMP_DATA_REGION", "eu", ("eu", "us"))
     connection, url = reader.storage()
     settings = Settings(
@@ -132,11 +170,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         max_attempts=reader.whole("EXPORT_MAX_ATTEMPTS", 5, 1, 100),
         retry_seconds=reader.decimal("EXPORT_RETRY_SECONDS", 1.0, 0.0, 60.0),
         read_timeout_seconds=reader.decimal("EXPORT_READ_TIMEOUT_SECONDS", 600.0, 0.1, 3600.0),
-        in_azure="WEBSITE_INSTANCE_ID" in environ or "IDENTITY_ENDPOINT" in environ,
+        in_azure=reader.in_azure,
     )
-    problem = _sign_in_problem(environ)
-    if problem:
-        reader.problems.append(problem)
+    reader.check_sign_in()
     reader.finish()
     return settings
 
@@ -154,9 +190,19 @@ def _sign_in_problem(environ: Mapping[str, str]) -> str:
 class _Reader:
     """Reads settings one by one, and remembers what is wrong with them."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, needs_keys: bool = True) -> None:
         self._environ = environ
+        self._needs_keys = needs_keys
         self.problems: list[str] = []
+
+    @property
+    def in_azure(self) -> bool:
+        return "WEBSITE_INSTANCE_ID" in self._environ or "IDENTITY_ENDPOINT" in self._environ
+
+    def check_sign_in(self) -> None:
+        problem = _sign_in_problem(self._environ)
+        if problem:
+            self.problems.append(problem)
 
     def text(self, name: str, default: str = "") -> str:
         value = self._environ.get(name, "").strip()
@@ -172,8 +218,10 @@ class _Reader:
     def secret(self, name: str) -> str:
         before = len(self.problems)
         value = self.text(name)
-        if not value and len(self.problems) == before:
+        if not value and len(self.problems) == before and self._needs_keys:
             self._wrong(name, "is missing: the key of your Amplitude project (Settings > Projects > General)")
+        if value[:1] in _QUOTES and value[:1] == value[-1:]:
+            self._wrong(name, "is wrapped in quotes: enter the key without them")
         if not value.isprintable() or (":" in value and name == "AMP_API_KEY"):
             self._wrong(name, "holds characters that no Amplitude key has: was it copied whole, and alone?")
         return value
@@ -284,7 +332,7 @@ class _Reader:
 
     def finish(self) -> None:
         if self.problems:
-            raise SettingsError("App settings to mend: " + "; ".join(self.problems) + ".")
+            raise SettingsError("App settings to fix: " + "; ".join(self.problems) + ".", self.problems)
 
     def _wrong(self, name: str, what: str) -> None:
         self.problems.append(f"{name} {what}")

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 
-from cli import main as cli
+from cli import codes
 from local.simulator import Fault, Gate, Simulator, too_many_requests
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader
@@ -66,6 +67,69 @@ def test_2_is_wrong_usage_and_touches_nothing(
     assert list(reader.everything()) == []
 
 
+def test_a_range_goes_on_past_a_failed_day_and_missing_skips_what_has_landed(
+    simulator: Simulator, exports: Exports
+) -> None:
+    first, second, third = (DAY + timedelta(days=n) for n in range(3))
+    simulator.rule = lambda asked: Fault(status=403) if f"{second:%Y%m%d}" in str(asked.start) else None
+    span = ("--from", str(first), "--to", str(third))
+    done = exports.cli("export", *span, "--json")
+    assert done.returncode == 1
+    assert [json.loads(line)["date"] for line in done.stdout.splitlines()] == [str(first), str(third)]
+    assert f"{second} BadCredentials" in done.stderr
+    assert "2 of 3 days exported" in done.stderr
+    checked = exports.cli("coverage", *span, "--check", "--json")
+    assert checked.returncode == 1
+    assert [row["status"] for row in json.loads(checked.stdout)["days"]] == ["complete", "failed", "complete"]
+    simulator.rule, asked_before = (lambda _: None), len(simulator.requests)
+    assert exports.cli("export", *span, "--missing").returncode == 0
+    assert {str(asked.start)[:8] for asked in simulator.requests[asked_before:]} == {f"{second:%Y%m%d}"}
+    without_keys = Exports({name: text for name, text in exports.environ.items() if not name.startswith("AMP_")})
+    assert without_keys.cli("coverage", *span, "--check").returncode == 0
+
+
+def test_a_closed_pipe_does_not_fail_a_landed_day(exports: Exports, reader: Reader) -> None:
+    with exports.start("export", str(DAY), "--json") as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.stderr
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    assert reader.outcome(DAY) == ("complete", None)
+
+
+class TestDoctor:
+    """Each check says what to do; the probe blob is gone afterwards."""
+
+    def test_0_where_all_is_well(self, exports: Exports, reader: Reader) -> None:
+        done = exports.cli("doctor")
+        assert done.returncode == 0, done.stderr
+        for what in ("settings", "Amplitude", "storage", "clock"):
+            assert f"ok      {what}" in done.stderr
+        assert list(reader.everything()) == []
+
+    def test_1_for_wrong_keys_and_the_other_checks_are_made(self, simulator: Simulator, exports: Exports) -> None:
+        simulator.fail(Fault(status=403))
+        done = exports.cli("doctor")
+        assert done.returncode == 1
+        assert "FAILED  Amplitude  BadCredentials" in done.stderr
+        assert "AMP_DATA_REGION" in done.stderr
+        assert "ok      storage" in done.stderr
+        assert "1 check failed" in done.stderr
+
+    def test_1_for_a_storage_that_is_not_there(self, exports: Exports) -> None:
+        gone = "AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:9/a"  # pragma: allowlist secret
+        done = Exports(exports.environ | {"EXPORT_STORAGE": gone}).cli("doctor")
+        assert done.returncode == 1
+        assert "FAILED  storage" in done.stderr
+        assert "clock" not in done.stderr
+
+    def test_2_for_settings(self, exports: Exports) -> None:
+        assert Exports(exports.environ | {"EXPORT_FORMAT": "xml"}).cli("doctor").returncode == 2
+
+
 CTRL_C, TERMINATE = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 
 
@@ -105,7 +169,7 @@ def test_a_wait_between_two_tries_can_be_interrupted(
         assert process.stderr
         while "window_retry" not in process.stderr.readline():
             pass
-        assert end(process, signal.SIGINT) == cli.INTERRUPTED
+        assert end(process, signal.SIGINT) == codes.INTERRUPTED
     assert not reader.is_locked(DAY)
     assert reader.outcome(DAY) == ("failed", "Interrupted")
     assert reader.files(DAY) == before
@@ -124,9 +188,9 @@ def interrupt_anywhere(simulator: Simulator, exports: Exports, reader: Reader, s
             code = end(process, signal.SIGINT)
         status, error = reader.outcome(DAY)
         assert (code, status, error) in (
-            (cli.INTERRUPTED, "failed", "Interrupted"),
-            (cli.INTERRUPTED, "complete", None),
-            (cli.DONE, "complete", None),
+            (codes.INTERRUPTED, "failed", "Interrupted"),
+            (codes.INTERRUPTED, "complete", None),
+            (codes.DONE, "complete", None),
         )
         assert reader.files(DAY) == (sent if status == "complete" else landed)
         assert not reader.is_locked(DAY)

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cli import codes, coverage, export
 from cli import main as cli
 from local.simulator import Asked, Fault, Simulator
 from shared.app import open_app
@@ -37,7 +38,8 @@ def command(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     time.tzset()
 
     def run(now: datetime, *arguments: str) -> int:
-        monkeypatch.setattr(cli, "utc_now", lambda: now.astimezone(UTC))
+        for module in (export, coverage):
+            monkeypatch.setattr(module, "utc_now", lambda: now.astimezone(UTC))
         return cli.main(list(arguments))
 
     before = signal.getsignal(signal.SIGTERM)
@@ -77,7 +79,7 @@ def test_yesterday_is_the_utc_day_with_all_its_hours(
 ) -> None:
     files = {(hour, 0): b'{"hour":%d}\n' % hour for hour in range(24)}
     simulator.set_day(yesterday, files)
-    assert command(now, "export", "yesterday") == cli.DONE
+    assert command(now, "export", "yesterday") == codes.DONE
     assert [(asked.start, asked.end) for asked in simulator.requests] == [
         (f"{yesterday:%Y%m%d}T00", f"{yesterday:%Y%m%d}T23")
     ]
@@ -101,7 +103,7 @@ def test_before_two_in_the_morning_yesterday_is_not_finished(
     command: Command, simulator: Simulator, reader: Reader, capsys: pytest.CaptureFixture[str], now: datetime
 ) -> None:
     """UTC, that is. The message says from when, and nothing at all is done."""
-    assert command(now, "export", "yesterday") == cli.WRONG
+    assert command(now, "export", "yesterday") == codes.WRONG
     today = now.astimezone(UTC).date()
     said = " ".join(capsys.readouterr().err.split())
     assert f"InvalidDate: {today - timedelta(days=1)} is not complete yet" in said
@@ -112,14 +114,14 @@ def test_before_two_in_the_morning_yesterday_is_not_finished(
 
 @pytest.mark.parametrize("day", ["2025-02-29", "2100-02-29", "2025-11-31", "04.11.2025", "2025-11-4", "", "today"])
 def test_what_is_no_day_is_wrong(command: Command, capsys: pytest.CaptureFixture[str], day: str) -> None:
-    assert command(datetime.now(UTC), "export", day) == cli.WRONG
+    assert command(datetime.now(UTC), "export", day) == codes.WRONG
     assert f"InvalidDate: {day!r} is no date" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("days", [0, 1, 400])
 def test_a_day_to_come_is_wrong(command: Command, capsys: pytest.CaptureFixture[str], days: int) -> None:
     now = datetime(2025, 11, 4, 12, tzinfo=UTC)
-    assert command(now, "export", str(DAY + timedelta(days=days))) == cli.WRONG
+    assert command(now, "export", str(DAY + timedelta(days=days))) == codes.WRONG
     assert ("not complete yet" if days == 0 else "lies in the future") in capsys.readouterr().err
 
 

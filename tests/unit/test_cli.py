@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from cli import main as cli
+from cli import entry, export
 from cli.main import main
+from cli.output import SafeStream
 from cli.settings import find_settings
 from shared.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +28,18 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("arguments", [[], ["export"], ["unknown"], ["export", "2025-11-04", "--wrong"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["export"],
+        ["unknown"],
+        ["run"],
+        ["export", "2025-11-04", "--wrong"],
+        ["export", "2025-11-04", "--from", "2025-11-01"],
+        ["export", "--to", "2025-11-04"],
+    ],
+)
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -38,7 +57,7 @@ def test_a_day_that_is_none_is_2_and_says_so(day: str, capsys: pytest.CaptureFix
 def test_yesterday_before_two_says_from_when(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "utc_now", lambda: datetime(2025, 11, 5, 0, 30, tzinfo=UTC))
+    monkeypatch.setattr(export, "utc_now", lambda: datetime(2025, 11, 5, 0, 30, tzinfo=UTC))
     assert main(["export", "yesterday"]) == 2
     assert "2025-11-04 is not complete yet" in capsys.readouterr().err
 
@@ -49,16 +68,28 @@ def test_settings_that_are_missing_are_2_and_named_in_one_message(capsys: pytest
     for name in ("AMP_API_KEY", "AMP_SECRET_KEY", "EXPORT_STORAGE"):
         assert name in shown
     assert "Traceback" not in shown
+    assert len(shown.splitlines()) == 4, "one problem a line"
+    assert "from the environment, then .env, then local.settings.json" in shown
 
 
-@pytest.mark.parametrize("span", [["--from", "2025-11-05", "--to", "2025-11-04"], ["--from", "2020-01-01"]])
-def test_a_range_that_is_none_is_2(span: list[str]) -> None:
-    assert main(["coverage", *span]) == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["coverage", "--from", "2025-11-05", "--to", "2025-11-04"],
+        ["coverage", "--from", "2020-01-01"],
+        ["export", "--from", "2025-11-05", "--to", "2025-11-04"],
+        ["export", "--from", "2025-11-05", "--to", "2999-01-01"],
+    ],
+)
+def test_a_range_that_is_none_is_2(arguments: list[str]) -> None:
+    assert main(arguments) == 2
 
 
 def test_the_first_days_of_the_calendar_are_no_crash(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["coverage", "--to", "0001-01-05"]) == 2, "only the settings are missing"
-    assert "App settings" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "EXPORT_STORAGE" in shown
+    assert "AMP_" not in shown, "who reads the container needs no Amplitude keys"
 
 
 def test_the_environment_wins_over_dotenv_and_that_over_local_settings(
@@ -71,8 +102,82 @@ def test_the_environment_wins_over_dotenv_and_that_over_local_settings(
     assert [found[name] for name in "ABCDE"] == ["environment", "dot$env", "json", "5", ""]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"Values": []}', '{"values": {}}'])
-def test_a_settings_file_that_cannot_be_read_is_named(elsewhere: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "line 1"),
+        ('{\n"Values": {"A": "b"\n"C": "d"}}', "line 3"),
+        ("[]", '"Values"'),
+        ('{"Values": []}', '"Values"'),
+        ('{"Values": {"A": null}}', "A"),
+        ('{"IsEncrypted": true, "Values": {"AMP_API_KEY": "CfDJ8"}}', "IsEncrypted"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_read_is_named(elsewhere: Path, text: str, says: str) -> None:
     (elsewhere / "local.settings.json").write_text(text)
-    with pytest.raises(SettingsError, match=r"local\.settings\.json"):
+    with pytest.raises(SettingsError, match=r"local\.settings\.json") as caught:
         find_settings(elsewhere)
+    assert says in str(caught.value)
+    assert "CfDJ8" not in str(caught.value)
+
+
+def test_local_settings_are_read_as_core_tools_reads_them(elsewhere: Path) -> None:
+    """With comments, trailing commas, a byte order mark, and names in any case."""
+    text = '\ufeff{ // comment\n "isEncrypted": false, /* two */\n "values": {"EXPORT_PREFIX": "a//b", "ON": true,},\n}'
+    (elsewhere / "local.settings.json").write_text(text, encoding="utf-8")
+    found = find_settings(elsewhere)
+    assert (found["EXPORT_PREFIX"], found["ON"]) == ("a//b", "true")
+
+
+@pytest.mark.parametrize(
+    "line", ["EXPORT_PREFIX='shop/", "AMP_DATA_REGION: us", "EXPORT_PREFIX", "=x", "A B=3", 'A="b"c', "1A=x"]
+)
+def test_a_dotenv_line_that_cannot_be_read_is_named(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    """Never skipped: the day would land under another prefix, or from another region."""
+    (elsewhere / ".env").write_text(f"# keys\nEXPORT_STORAGE=UseDevelopmentStorage=true\n{line}\n")
+    assert main(["export", "2025-11-04"]) == 2
+    assert ".env, line 3" in capsys.readouterr().err
+
+
+def test_a_misspelt_setting_gets_a_warning(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("EXPORT_FROMAT", "json.gz")
+    main(["coverage"])
+    assert "Warning: EXPORT_FROMAT is not a setting" in (shown := capsys.readouterr().err)
+    assert "EXPORT_FORMAT?" in shown
+
+
+@pytest.mark.parametrize("package", ["cli", "local"])
+def test_an_old_python_gets_a_sentence_and_not_a_syntax_error(package: str) -> None:
+    """What runs before the version is checked parses on any Python 3 in use."""
+    for name in ("__init__", "__main__"):
+        ast.parse((ROOT / package / f"{name}.py").read_text(), feature_version=(3, 8))
+    ast.parse((ROOT / "cli" / "entry.py").read_text(), feature_version=(3, 8))
+
+
+def test_an_old_python_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.version_info", (3, 11, 7, "final", 0))
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    assert stopped.value.code == 2
+    assert "needs Python 3.12 or later; this is Python 3.11.7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stream", ["/dev/full", "closed"])
+def test_lost_output_changes_nothing(stream: str) -> None:
+    """A full disk or a closed pipe: the exit code is the command's, and there is no traceback."""
+    program = (
+        "import sys; from cli.output import stdout; out = stdout();"
+        "out.write('x' * 99999); out.flush(); print(out.lost, file=sys.stderr)"
+    )
+    command = f"{sys.executable} -c {shlex.quote(program)} " + (">/dev/full" if stream == "/dev/full" else ">&-")
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S602
+    assert (done.returncode, done.stderr) == (0, "True\n")
+
+
+def test_a_character_that_the_terminal_lacks_is_escaped() -> None:
+    inner = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    SafeStream(inner).write("Köln\n")
+    inner.flush()
+    assert inner.buffer.getvalue() == b"K\\xf6ln\n"

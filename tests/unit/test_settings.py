@@ -203,7 +203,7 @@ MALFORMED = [
 def test_each_malformed_one_is_named(name: str, value: str) -> None:
     """And no other one; the message stays on one line."""
     says = refused(LAPTOP | {name: value})
-    assert says.startswith(f"App settings to mend: {name} ")
+    assert says.startswith(f"App settings to fix: {name} ")
     assert says.isprintable()
     assert "; " not in says
 

@@ -1,0 +1,3 @@
+"""Exit codes."""
+
+DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143

@@ -1,0 +1,60 @@
+"""`coverage`: what has landed, day by day. Reads the container only: Amplitude's keys are not needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from rich.console import Console
+
+from cli.codes import DONE, FAILED
+from cli.output import console, stdout
+from shared.dates import newest_complete_day, parse_day
+from shared.days.coverage import read_coverage
+from shared.errors import InvalidDate
+from shared.runs.runs import utc_now
+from shared.settings import load_storage_settings
+from shared.storage.container import open_container
+
+DEFAULT_DAYS = 30
+MAX_DAYS = 366
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser("coverage", help="show what has landed, day by day")
+    parser.add_argument("--from", dest="first", metavar="DAY", help=f"default: the last {DEFAULT_DAYS} days")
+    parser.add_argument("--to", dest="last", metavar="DAY", help="default: the newest complete day")
+    parser.add_argument("--json", action="store_true", help="print what GET /api/exports answers")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a day of the range is missing or failed")
+    return parser
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Console) -> int:
+    """Print the table of days, or its JSON."""
+    now = utc_now()
+    last = parse_day(options.last) if options.last else newest_complete_day(now)
+    first = parse_day(options.first) if options.first else last - min(timedelta(days=DEFAULT_DAYS - 1), last - date.min)
+    if not 0 <= (last - first).days < MAX_DAYS:
+        raise InvalidDate(f"{first} to {last} is not a range of 1 to {MAX_DAYS} days.")
+    settings = load_storage_settings(environ)
+    with open_container(settings) as container:
+        rows = read_coverage(container, settings, first, last, now)
+    output = stdout()
+    if options.json:
+        days = [row.document() for row in rows]
+        document = {"from": first.isoformat(), "to": last.isoformat(), "days": days}
+        output.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    else:
+        from cli.calendar import render  # noqa: PLC0415 - only this command draws it
+
+        console(output, wrap=True).print(render(rows, first, last))
+    output.flush()
+    wrong = [row.date for row in rows if row.status in ("missing", "failed")]
+    if options.check and wrong:
+        shown = ", ".join(map(str, wrong[:10])) + (" ..." if len(wrong) > 10 else "")  # noqa: PLR2004 - a line's worth
+        messages.print(f"{len(wrong)} of {len(rows)} days are missing or failed: {shown}", style="red")
+        return FAILED
+    return DONE

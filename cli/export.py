@@ -1,0 +1,124 @@
+"""`export`: exports one day, or a range of days, without a Functions host."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from rich.console import Console
+
+from cli.codes import DONE, FAILED
+from cli.coverage import DEFAULT_DAYS
+from cli.output import SafeStream, stdout
+from cli.progress import ExportProgress
+from shared.app import App, open_app
+from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
+from shared.days.coverage import read_coverage
+from shared.days.manifest import Manifest
+from shared.errors import ExportError, InvalidDate
+from shared.runs.messages import Order
+from shared.runs.runs import utc_now
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser("export", help="export a day or a range of days")
+    parser.add_argument("day", nargs="?", metavar="DAY", help="a UTC day like 2025-11-04, or: yesterday")
+    parser.add_argument("--from", dest="first", metavar="DAY", help="export a range, oldest day first")
+    parser.add_argument("--to", dest="last", metavar="DAY", help="its last day (default: the newest complete day)")
+    parser.add_argument("--missing", action="store_true", help="only days that have not landed")
+    parser.add_argument("--replace", action="store_true", help="allow fewer events than have landed")
+    parser.add_argument("--json", action="store_true", help="print the manifest on stdout; for a range, one a line")
+    return parser
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Console) -> int:
+    """Export what is asked for. A range goes on past a day that fails; the exit code is 1 then."""
+    days = _days(options, utc_now())
+    progress = ExportProgress(messages)
+    with progress, open_app(environ, on_progress=progress.update) as app:
+        for day in days:
+            check_day(day, app.clock(), app.settings.retention_days)
+        if options.missing:
+            days = _not_landed(app, days)
+        exports = _Exports(app, options, progress, messages, stdout() if options.json else None)
+        landed = [exports.export(day) for day in days]
+    exports.warn_if_lost()
+    if len(days) != 1:
+        messages.print(f"{sum(landed)} of {len(days)} days exported.")
+    return DONE if all(landed) else FAILED
+
+
+def _days(options: argparse.Namespace, now: datetime) -> list[date]:
+    """The days that are meant. One that cannot be exported yet is refused before anything is asked for."""
+    if options.day is not None and (options.first or options.last):
+        options.parser.error("give either DAY or --from and --to")
+    if options.day is not None:
+        days = [now.date() - DAY if options.day == "yesterday" else parse_day(options.day)]
+    elif options.first or options.missing:
+        last = parse_day(options.last) if options.last else newest_complete_day(now)
+        first = parse_day(options.first) if options.first else last - timedelta(days=DEFAULT_DAYS - 1)
+        if first > last:
+            raise InvalidDate(f"The range is empty: --from {first} is after --to {last}.")
+        days = days_between(first, last)
+    else:
+        options.parser.error("which day? Give DAY, --from D --to D, or --missing")
+    for day in (days[0], days[-1]):
+        check_day(day, now, 0)
+    return days
+
+
+def _not_landed(app: App, days: list[date]) -> list[date]:
+    """Those of the days that are missing; a day before EXPORT_START_DATE is not."""
+    rows = read_coverage(app.container, app.settings, days[0], days[-1], app.clock())
+    return [row.date for row in rows if not row.landed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Exports:
+    """Exports days one after the other, and says how each went."""
+
+    app: App
+    options: argparse.Namespace
+    progress: ExportProgress
+    messages: Console
+    output: SafeStream | None
+
+    def export(self, day: date) -> bool:
+        """Export a day. Returns whether it landed; raises only where it is the only one that was asked for."""
+        order = Order(day, trigger="cli", replace=self.options.replace)
+        try:
+            with self.progress.of(day):
+                manifest = self.app.runs.run_now(order, on_wait=self.progress.waiting)
+        except ExportError as error:
+            if self.options.day is not None:
+                raise
+            self.messages.print(f"{day} {error.type}: {error}", markup=False, style="red")
+            return False
+        _summary(manifest, self.app.settings.container, self.messages)
+        if self.output:
+            text = manifest.to_json().decode()
+            self.output.write(
+                (text if self.options.day is not None else json.dumps(json.loads(text), ensure_ascii=False)) + "\n"
+            )
+            self.output.flush()
+        return True
+
+    def warn_if_lost(self) -> None:
+        """Say that what was to be printed got lost: the days have landed all the same."""
+        if self.output and self.output.lost:
+            self.messages.print("Warning: standard output is closed or full. The days have landed.", style="yellow")
+
+
+def _summary(manifest: Manifest, container: str, messages: Console) -> None:
+    changes = manifest.changes
+    messages.print(
+        f"{manifest.date} {manifest.status}: {manifest.events:,} events in {len(manifest.files)} files, "
+        f"{manifest.total_bytes / 1e6:,.1f} MB ({manifest.download_bytes / 1e6:,.1f} MB downloaded) in {container}; "
+        f"{changes.added} added, {changes.changed} changed, {changes.removed} removed, {changes.unchanged} unchanged."
+    )
+    for warning in manifest.warnings:
+        messages.print(f"Warning: {warning}", markup=False, style="yellow")
