@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-3.12 soak lint types bench infra lock audit clean
+.PHONY: help setup setup-tests run test test-3.12 soak lint types bench infra lock audit package clean
 
 PY := .venv/bin/python
 
@@ -12,8 +12,8 @@ setup: ## what `make run` needs: Python packages, the storage emulator
 setup-tests:
 	@local/setup.sh tests
 
-run: setup ## emulator, simulator and Functions host; exports yesterday and shows what landed
-	@$(PY) -m local run $(if $(STAY),--stay)
+run: setup ## export yesterday on this machine and show what landed (STAY=1: a week, and a page; SIZE=2GB)
+	@$(PY) -m local run $(if $(STAY),--stay) $(if $(SIZE),--size $(SIZE))
 
 test: setup-tests ## all tests, those on real emulators included
 	@$(PY) -m pytest -n auto --dist loadfile
@@ -32,6 +32,9 @@ lint: setup ## style
 types: setup ## strict types
 	@$(PY) -m mypy
 
+package: setup ## the command line as a package; installs it into a fresh environment and calls it
+	@local/package.sh
+
 bench: setup ## this project beside what people do today and the limit
 	@$(PY) -m bench
 
@@ -47,4 +50,5 @@ lock: setup ## pins the requirements anew
 			--custom-compile-command "make lock" $${set%:*}.in -o $${set%:*}.txt; done
 
 clean: ## removes what setting up and running left
-	@rm -rf .venv .venv-3.12 .venv-checkov .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules tests/browser/node_modules tests/infra/kusto/node_modules
+	@rm -rf .venv .venv-3.12 .venv-checkov .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules tests/browser/node_modules tests/infra/kusto/node_modules \
+		landed downstream/target downstream/logs downstream/*.duckdb downstream/*.duckdb.wal build dist *.egg-info

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
+import os
 import re
 import signal
 import socket
@@ -49,6 +51,7 @@ class Azurite:
         ports: for blob, queue and table; 0 takes a free one, and keeps it from then on.
         certificate: PEM file with a certificate chain; with `key`, serves TLS and takes OAuth tokens.
         key: PEM file with the private key.
+        account_key: the account's key in base64, where the public one will not do.
 
     """
 
@@ -59,8 +62,11 @@ class Azurite:
         ports: tuple[int, int, int] = (0, 0, 0),
         certificate: Path | None = None,
         key: Path | None = None,
+        account_key: str = KEY,
     ) -> None:
         self._location = location
+        self._account_key = account_key
+        self._lock: IO[bytes] | None = None
         self._ports = ports
         self._tls = (certificate, key) if certificate and key else None
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,16 +76,19 @@ class Azurite:
         """Start it and wait until all its ports answer.
 
         Raises:
-            AzuriteError: it did not come up.
+            AzuriteError: it did not come up, or another emulator uses the folder.
 
         """
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        self._output = tempfile.NamedTemporaryFile(prefix="azurite-")  # noqa: SIM115 - closed by stop
         try:
+            self._lock_location()
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command(),
                 stdin=subprocess.PIPE,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self._account_key}"},
+                umask=0o077,  # events may be personal data
                 start_new_session=True,  # Ctrl-C is for this process, which then stops the emulator in order
             )
             self._ports = self._wait_until_up(self._process)
@@ -98,9 +107,10 @@ class Azurite:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if self._output:
-            self._output.close()
-            self._output = None
+        for file in (self._output, self._lock):
+            if file:
+                file.close()
+        self._output = self._lock = None
 
     def kill(self) -> None:
         """End it at once, as a crash does."""
@@ -128,7 +138,7 @@ class Azurite:
     def connection_string(self) -> str:
         """For SDK clients, and for `EXPORT_STORAGE` and `AzureWebJobsStorage`."""
         return (
-            f"DefaultEndpointsProtocol={self._scheme};AccountName={ACCOUNT};AccountKey={KEY};"
+            f"DefaultEndpointsProtocol={self._scheme};AccountName={ACCOUNT};AccountKey={self._account_key};"
             f"BlobEndpoint={self._url(0)};QueueEndpoint={self._url(1)};TableEndpoint={self._url(2)};"
         )
 
@@ -164,10 +174,21 @@ class Azurite:
         raise AzuriteError(f"Azurite did not come up within {_START_SECONDS} s:\n{self._printed()}")
 
     def _printed(self) -> str:
-        if not self._output:
-            return ""
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")
+        # Opened anew: the child writes at the file position that it shares with our own descriptor.
+        return Path(self._output.name).read_text(errors="replace") if self._output else ""
+
+    def _lock_location(self) -> None:
+        """Two emulators in one folder overwrite each other's data: a day that has landed would be gone."""
+        if not self._location:
+            return
+        self._location.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = self._location / ".lock"
+        file.touch(mode=0o600)
+        self._lock = file.open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AzuriteError(f"Another emulator uses {self._location}: stop it, or name another folder.") from None
 
 
 def _node() -> Path:

@@ -1,4 +1,7 @@
-"""`make run`: the whole way of a day on this machine, from an HTTP call to what landed."""
+"""`make run`: a day's whole way on this machine, from an HTTP call to what landed.
+
+With `--stay` it exports a week instead, with the kinds of days that people meet, and keeps the page up.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,18 @@ import argparse
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import webbrowser
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,31 +29,60 @@ import requests
 from azure.storage.blob import ContainerClient
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cli.progress import PLAIN_SECONDS
 from cli.settings import find_settings
-from local.azurite import DEFAULT_PORTS, Azurite
+from local.azurite import DEFAULT_PORTS, KEY, Azurite, AzuriteError
 from local.host import FunctionsHost
-from local.simulator import Simulator
-from shared.dates import newest_complete_day
+from local.simulator import Fault, Simulator
+from local.simulator.answers import Asked
+from shared.dates import DAY, HOURS, newest_complete_day
 from shared.runs.runs import utc_now
 
 ROOT = Path(__file__).resolve().parents[1]
+RUN = ROOT / ".run"
+SETTINGS = RUN / "settings.env"
 SAMPLE_CHARACTERS = 400
-FOLLOW_SECONDS = 1800
+FOLLOW_SECONDS = 7200
+EVENTS_PER_HOUR = 400
+EVENT_BYTES = 2000
+"""Of a made-up event, on average."""
+DISTINCT_EVENTS = 2000
 _MADE_UP = ("", "simulator")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A running Functions host. `key` is empty where none is asked for."""
+
+    url: str
+    key: str
+
+    def request(self, method: str, path: str) -> requests.Response:
+        """Call a route, such as `/2025-11-04`."""
+        return requests.request(
+            method, f"{self.url}/api/exports{path}", headers={"x-functions-key": self.key}, timeout=60
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
     """`python -m local run`. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m local run", description=__doc__)
-    parser.add_argument("--stay", action="store_true", help="keep everything running until Ctrl-C")
+    parser.add_argument("--stay", action="store_true", help="export a week, and keep everything running until Ctrl-C")
+    parser.add_argument("--size", type=_bytes, metavar="SIZE", help="bytes of a simulated day, such as 500MB or 2GB")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save the output as an SVG file")
     options = parser.parse_args(arguments)
     console = Console(highlight=False, record=options.picture is not None, width=100 if options.picture else None)
-    code = run(console, stay=options.stay)
+    try:
+        code = run(console, stay=options.stay, size=options.size)
+    except AzuriteError as error:
+        console.print(f"{error}", style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     if options.picture:
         # Without the font that the format would have a reader's browser fetch.
         svg = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="make run"), flags=re.DOTALL)
@@ -54,54 +90,107 @@ def main(arguments: Sequence[str]) -> int:
     return code
 
 
-def run(console: Console, *, stay: bool) -> int:
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]?)B?", text, re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 500MB or 2GB")
+    return round(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def run(console: Console, *, stay: bool, size: int | None = None) -> int:
     """Start everything, export the newest complete day over HTTP, and show what landed. Returns the exit code."""
+    _no_proxy_for_loopback()
     day = newest_complete_day(utc_now())
+    first = day - 6 * DAY if stay else day
     with ExitStack() as stack:
-        environ = _environment(stack, console)
-        url, key = stack.enter_context(_host(environ, console))
-        manifest = _export(console, url, key, day)
-        if manifest is None:
-            return 1
-        _show(console, manifest, environ)
-        page = f"{url}/api/exports?code={key}"
-        if stay:
-            console.print(f"\nIs the data complete? {page}\nCtrl-C ends everything.", soft_wrap=True)
-            return _watch(console, url)
-        console.print("\n`make run STAY=1` keeps it running, with a page of what has landed.")
-    return 0
+        environ, simulated = _environment(stack, console, day, size)
+        host = stack.enter_context(_host(environ, console))
+        manifest = _export(console, host, first, day, replace=simulated)
+        if manifest is not None:
+            _show(console, manifest, environ)
+        if not stay:
+            console.print("\n`make run STAY=1` exports a week and keeps running, with a page of what has landed.")
+            return 0 if manifest is not None else 1
+        _invite(console, host, environ, day)
+        return _watch(console, host)
 
 
-def _environment(stack: ExitStack, console: Console) -> dict[str, str]:
-    """The app's settings, with emulator and simulator where no real keys and no other storage are set."""
+def _no_proxy_for_loopback() -> None:
+    """What runs on this machine is asked directly, whatever proxy the environment names."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost,::1")))
+
+
+def _environment(stack: ExitStack, console: Console, day: date, size: int | None) -> tuple[dict[str, str], bool]:
+    """The app's settings, and whether Amplitude is simulated, which it is unless real keys are set."""
     environ = find_settings(ROOT)
-    ports = DEFAULT_PORTS if all(_free(port) for port in DEFAULT_PORTS) else (0, 0, 0)
-    azurite = stack.enter_context(Azurite(ROOT / ".run" / "azurite", ports=ports))
-    console.print(f"Storage   the emulator Azurite, {azurite.blob_url} (data in .run/azurite)")
+    simulated = environ.get("AMP_API_KEY", "") in _MADE_UP
+    # Real events are not left under the emulator's public key: any page in a browser could ask for them.
+    account_key = KEY if simulated else _own_key(RUN / "azurite-real.key")
+    azurite = _azurite(stack, console, RUN / ("azurite" if simulated else "azurite-real"), account_key)
     environ |= {"AzureWebJobsStorage": azurite.connection_string, "EXPORT_STORAGE": azurite.connection_string}
     environ.pop("EXPORT_STORAGE__blobServiceUri", None)
-    if environ.get("AMP_API_KEY", "") in _MADE_UP:
-        simulator = stack.enter_context(Simulator(events_per_hour=400, empty_hours={3, 4}))
+    if simulated:
+        simulator = stack.enter_context(_simulator(day, size))
         environ |= {"AMP_API_KEY": "simulator", "AMP_SECRET_KEY": "simulator", "AMP_EXPORT_URL": simulator.url}
         console.print(f"Amplitude a simulator of its Export API, {simulator.url} (set AMP_API_KEY for the real one)")
     else:
         console.print("Amplitude the real Export API, with the keys that are set")
-    return environ
+    return environ, simulated
+
+
+def _azurite(stack: ExitStack, console: Console, folder: Path, account_key: str) -> Azurite:
+    """The storage emulator; on other ports and in a folder of its own where another one is running."""
+    ports = DEFAULT_PORTS if all(_free(port) for port in DEFAULT_PORTS) else (0, 0, 0)
+    try:
+        azurite = stack.enter_context(Azurite(folder, ports=ports, account_key=account_key))
+    except AzuriteError:
+        if not (folder / ".lock").exists():
+            raise
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azurite-", dir=RUN)))
+        azurite = stack.enter_context(Azurite(folder, account_key=account_key))
+    console.print(f"Storage   the emulator Azurite, {azurite.blob_url} (data in {folder.relative_to(ROOT)})")
+    return azurite
+
+
+def _own_key(file: Path) -> str:
+    """A random account key that only this user can read, the same from run to run."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
+            output.write(secrets.token_hex(32))  # hexadecimal digits are base64 as well
+    return file.read_text()
+
+
+def _simulator(day: date, size: int | None) -> Simulator:
+    """A project in which the week before `day` has the kinds of days that people meet."""
+    events = EVENTS_PER_HOUR if size is None else max(size // EVENT_BYTES // HOURS, 1)
+    simulator = Simulator(events_per_hour=events, distinct_events=DISTINCT_EVENTS, empty_hours={3, 4})
+    simulator.forget(day - 4 * DAY)
+    few = simulator.member_bytes(day - 2 * DAY) if size is None else {}
+    simulator.set_day(day - 2 * DAY, {file: raw for file, raw in few.items() if file[0] in range(8, 12)})
+    refused = f"{day - 3 * DAY:%Y%m%d}"
+
+    def rule(asked: Asked) -> Fault | None:
+        return Fault(status=400, body=b"Bad request: invalid time range") if refused in str(asked.start) else None
+
+    simulator.rule = rule
+    return simulator
 
 
 @contextmanager
-def _host(environ: dict[str, str], console: Console) -> Iterator[tuple[str, str]]:
-    """A host that runs `function_app.py`: its URL and its key."""
+def _host(environ: dict[str, str], console: Console) -> Iterator[Host]:
+    """A host that runs `function_app.py`."""
     if shutil.which("func"):
         console.print("Host      Azure Functions Core Tools (func start)")
         with _core_tools(environ) as url:
-            yield url, ""
+            yield Host(url, "")
         return
     console.print("Host      Microsoft's Python worker library: there is no `func` (Core Tools) on the PATH")
     key = secrets.token_urlsafe(16)
-    storage = environ.pop("AzureWebJobsStorage")
+    storage = environ["AzureWebJobsStorage"]
     with FunctionsHost(app_dir=ROOT, connection_string=storage, environ=environ, key=key) as host:
-        yield host.url, key
+        yield Host(host.url, key)
 
 
 @contextmanager
@@ -142,39 +231,62 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"Core Tools did not come up. What they said last:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def _export(console: Console, url: str, key: str, day: date) -> dict[str, Any] | None:
-    """Ask for a day over HTTP and follow it. Returns its manifest, or None where it failed."""
-    headers = {"x-functions-key": key}
-    console.print(f"\nPOST {url}/api/exports/{day}")
-    answer = requests.post(f"{url}/api/exports/{day}", headers=headers, timeout=60)
+def _export(console: Console, host: Host, first: date, last: date, *, replace: bool) -> dict[str, Any] | None:
+    """Ask for the days over HTTP and follow each. Returns the manifest of the last, or None where it failed.
+
+    `replace`: simulated days may hold fewer events than an earlier run of the simulator landed.
+    """
+    query = f"/{last}" if first == last else f"?from={first}&to={last}"
+    if replace:
+        query += ("&" if "?" in query else "?") + "replace=true"
+    console.print(f"\nPOST {host.url}/api/exports{query}")
+    answer = host.request("POST", query)
     if not answer.ok:
         console.print(f"{answer.status_code}: {answer.text}", style="red", markup=False)
         return None
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    manifest = None
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        return _follow(console, bar, answer.json()["status_url"], headers)
+        for queued in answer.json().get("runs", [answer.json()]):
+            manifest = _follow(console, bar, host, queued["date"])
+            if first != last:
+                console.print(f"  {queued['date']} {manifest['status'] if manifest else 'failed'}")
+    return manifest
 
 
-def _follow(console: Console, bar: Progress, url: str, headers: dict[str, str]) -> dict[str, Any] | None:
-    """Show how far the run is, to its end. Returns its manifest, or None where it failed."""
-    task = bar.add_task("queued", total=None)
-    next_line = time.monotonic() + PLAIN_SECONDS
-    for _ in range(FOLLOW_SECONDS * 2):
-        status = requests.get(url, headers=headers, timeout=60).json()
-        so_far = f"{status['status']} {(status['progress'] or {}).get('bytes', 0) / 1e6:,.1f} MB"
-        bar.update(task, description=so_far)
+def _follow(console: Console, bar: Progress, host: Host, day: str) -> dict[str, Any] | None:
+    """Show how far the run of a day is, to its end. Returns its manifest, or None where it failed."""
+    task = bar.add_task(f"{day} queued", total=HOURS)
+    started = time.monotonic()
+    next_line = started + PLAIN_SECONDS
+    while time.monotonic() < started + FOLLOW_SECONDS:
+        status = host.request("GET", f"/{day}").json()
+        so_far = _describe(status)
+        bar.update(task, description=f"{day} {so_far}", completed=(status["progress"] or {}).get("hours_done", 0))
         if not console.is_terminal and time.monotonic() >= next_line:
             next_line += PLAIN_SECONDS
-            console.print(so_far)
-        if status["status"] == "complete":
+            console.print(f"{day} {so_far}")
+        if status["status"] in ("complete", "empty"):
+            bar.remove_task(task)
             manifest: dict[str, Any] = status["manifest"]
             return manifest
         if status["status"] == "failed" or (status["status"] == "queued" and status["error"]):
+            bar.remove_task(task)
             console.print(f"{status['error']['type']}: {status['error']['message']}", style="red", markup=False)
             return None
-        time.sleep(0.5)
-    console.print(f"Still not done after {FOLLOW_SECONDS // 60} minutes: {url}", style="red")
+        time.sleep(0.3)
+    console.print(f"Still not done after {FOLLOW_SECONDS // 3600} hours: {host.url}/api/exports/{day}", style="red")
     return None
+
+
+def _describe(status: Mapping[str, Any]) -> str:
+    """A run's state and figures on one line."""
+    progress = status["progress"] or {}
+    if progress.get("retry_at"):
+        return f"waiting until {progress['retry_at']}: {progress.get('retry_reason', '')}"
+    moved = progress.get("bytes", 0)
+    figures = f" {moved / 1e6:,.0f} MB from {progress.get('download_bytes', 0) / 1e6:,.0f} MB" if moved else ""
+    return f"{status['status']}{figures}"
 
 
 def _show(console: Console, manifest: dict[str, Any], environ: dict[str, str]) -> None:
@@ -211,12 +323,33 @@ def _free(port: int) -> bool:
     return True
 
 
-def _watch(console: Console, url: str) -> int:
+def _invite(console: Console, host: Host, environ: Mapping[str, str], day: date) -> None:
+    """Print the commands for a second terminal and open the page."""
+    names = sorted(name for name in environ if name.startswith(("AMP_", "EXPORT_")))
+    with os.fdopen(os.open(SETTINGS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
+        output.writelines(f"{name}={shlex.quote(environ[name])}\n" for name in names)
+    page = f"{host.url}/api/exports" + (f"?code={host.key}" if host.key else "")
+    console.print(
+        f"\nIs the data complete? {page}\n\n"
+        f"In a second terminal, in {ROOT}:\n"
+        f"  set -a; . {SETTINGS.relative_to(ROOT)}; set +a          # the settings of this run\n"
+        "  .venv/bin/python -m local coverage            # what has landed\n"
+        f"  .venv/bin/python -m local export {day} --replace\n"
+        "  .venv/bin/python -m downstream.mirror landed  # copy it, then query it: docs/query.md\n\n"
+        "Ctrl-C ends everything.",
+        soft_wrap=True,
+        markup=False,
+    )
+    if console.is_terminal and (sys.platform == "darwin" or os.environ.get("DISPLAY")):
+        webbrowser.open(page)
+
+
+def _watch(console: Console, host: Host) -> int:
     """Wait for Ctrl-C, or for the end of the host, which is said."""
     try:
         while True:
             time.sleep(2)
-            requests.get(url, timeout=30)
+            requests.get(host.url, timeout=30)
     except KeyboardInterrupt:
         return 0
     except requests.RequestException:

