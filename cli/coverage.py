@@ -16,7 +16,7 @@ from shared.days.coverage import read_coverage
 from shared.errors import InvalidDate
 from shared.runs.runs import utc_now
 from shared.settings import load_storage_settings
-from shared.storage.container import open_container
+from shared.storage.connect import open_container
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 366

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
-import requests
 from rich.console import Console
 
 from cli.codes import DONE, FAILED
 from shared.amplitude import Amplitude
 from shared.dates import Window, newest_complete_day
 from shared.errors import ExportError, StorageDenied
+from shared.http import Session
 from shared.runs.runs import utc_now
 from shared.settings import Settings, load_settings
-from shared.storage.container import Container, open_container
+from shared.storage.connect import open_container
+from shared.storage.container import Container
 
 RECENT_HOUR = 12
 """The hour of the newest complete day that Amplitude is asked for."""
@@ -70,8 +71,7 @@ class Doctor:
     def check_amplitude(self) -> None:
         """Ask for one recent hour: keys, region and endpoint are right if Amplitude answers it."""
         window = Window(newest_complete_day(utc_now()), RECENT_HOUR, RECENT_HOUR + 1)
-        with self._step("Amplitude") as texts, requests.Session() as session:
-            session.trust_env = self._settings.export_url.startswith("https:")
+        with self._step("Amplitude") as texts, Session() as session:
             with Amplitude(session, self._settings).fetch(window) as answer:
                 found = "has no events in" if answer is None else "answers for"
             texts.append(f"accepts the keys and {found} {window}")

@@ -9,19 +9,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-import requests
-
 from shared.amplitude import Amplitude
 from shared.days.manifest import Manifest
 from shared.errors import ExportError, StorageUnavailable
 from shared.export.fetch import Fetcher, Progress, Try
 from shared.export.publish import DayExport
+from shared.http import Session
 from shared.log import RunLog, log
 from shared.names import Names
 from shared.runs.lock import DayLock
 from shared.runs.runs import Clock, Runs, utc_now
 from shared.settings import Settings, load_settings, unknown_settings
-from shared.storage.container import Container, open_container
+from shared.storage.connect import open_container
+from shared.storage.container import Container
 from shared.storage.uploader import Uploader
 
 NOTED_SECONDS = 0.5
@@ -68,9 +68,7 @@ class Exporter:
                 self.container.stage(name, block_id, block)
 
         try:
-            with requests.Session() as session, Uploader(stage) as uploader:
-                # Plain http goes to this machine only, never through a proxy from the environment.
-                session.trust_env = self.settings.export_url.startswith("https:")
+            with Session() as session, Uploader(stage) as uploader:
                 fetcher = Fetcher(
                     try_=try_,
                     source=Amplitude(session, self.settings, self.clock),

@@ -151,7 +151,14 @@ class FewerEvents(PermanentError):
 
 
 class StorageDenied(PermanentError):
-    """The storage account refuses: no permission, or no such container or account."""
+    """The storage account refuses: no permission, no such container or account, or a blob that somebody protects.
+
+    `code` is the storage's own word for it; empty where it gave none.
+    """
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class InvalidManifest(PermanentError):

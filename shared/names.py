@@ -63,6 +63,11 @@ class Names:
             return None
 
 
+def is_safe(name: str) -> bool:
+    """Whether a name means one blob to everybody: HTTP clients fold `.` and `..`, and some fold empty segments."""
+    return {"", ".", ".."}.isdisjoint(name.split("/"))
+
+
 def without_try_id(name: str) -> str:
     """An event blob's name but for the try_id: what stays the same from try to try."""
     folder, _, file = name.rpartition("/")

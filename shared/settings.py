@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 from shared.dates import parse_day
 from shared.errors import InvalidDate, SettingsError
+from shared.http import is_loopback
 
 ENDPOINTS = {
     "eu": "https://analytics.eu.amplitude.com/api/2/export",
@@ -291,7 +291,7 @@ class _Reader:
             self._wrong(name, "must be an http or https URL")
         elif user is not None or parts.query or parts.fragment:
             self._wrong(name, "must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
-        elif parts.scheme == "http" and not _is_loopback(host):
+        elif parts.scheme == "http" and not is_loopback(host):
             self._wrong(
                 name, "may use plain http only to a loopback address: the keys would go over the wire unprotected"
             )
@@ -313,6 +313,11 @@ class _Reader:
             and not re.search(r"(^|;)\s*(AccountName|BlobEndpoint)\s*=\s*[^;\s]", connection, re.IGNORECASE)
         ):
             self._wrong("EXPORT_STORAGE", f"must be a connection string, or {_DEVELOPMENT_STORAGE}")
+        if _leaves_in_clear(connection):
+            self._wrong(
+                "EXPORT_STORAGE",
+                "may use plain http only to a loopback address: events and signature would go unprotected",
+            )
         if url:
             self._check_account(url)
         return connection, url
@@ -338,11 +343,20 @@ class _Reader:
         self.problems.append(f"{name} {what}")
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _leaves_in_clear(connection: str) -> bool:
+    """Whether a connection string leads to another machine by anything but https, in whatever form it says so."""
+    parts = (part.partition("=") for part in connection.split(";"))
+    values = {name.strip().lower(): value.strip() for name, _, value in parts}
+    endpoints = {values.get("blobendpoint", ""), values.get("blobsecondaryendpoint", "")}
+    if not values.get("blobendpoint") and values.get("accountname"):
+        endpoints.add(f"{values.get('defaultendpointsprotocol') or 'https'}://{values['accountname']}.blob")
+    return not all(_is_protected(url) for url in endpoints if url)
+
+
+def _is_protected(url: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        parts = urlsplit(url)
+        return parts.scheme == "https" or is_loopback(parts.hostname or "")
     except ValueError:
         return False
 

@@ -15,7 +15,7 @@ from shared.archive.gunzip import PIECE_OUT
 from shared.archive.members import Archive
 from shared.dates import whole_day
 from shared.settings import load_settings
-from shared.storage.container import open_container
+from shared.storage.connect import open_container
 from shared.storage.uploader import BLOCK_BYTES, Uploader
 
 _PIECE_BYTES = 256 * 1024

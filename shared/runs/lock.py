@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from shared.days.status import RunStatus, read_status
-from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageUnavailable
+from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageDenied, StorageUnavailable
 from shared.storage.container import Container, Document, Lease
+from shared.storage.errors import LEASED
 
 LEASE_SECONDS = 30
 """A dead try's lock is gone after so long. A lease that ran out can be renewed as long as nobody else took it."""
@@ -96,20 +97,22 @@ class DayLock:
     def _put(self) -> datetime:
         """Write the status over the one that is known: a write that was held up must not undo a later one."""
         self._sent = status = self.status
+        refused: ExportError | None = None
         data, metadata = status.to_json(), status.metadata()
         for _ in range(_TRIES):
             self.check()
             try:
                 written = self._container.put(self._name, data, metadata, over=self._etag, lease=self._lease)
-            except ConditionNotMet:
+            except ConditionNotMet as error:
                 # The lease ran out while the storage was away, or a write of ours got through without an answer.
+                refused = error
                 self._renew()
                 document = self._container.read(self._name)
                 self._etag = document.etag if document else None
             else:
                 self._etag = written.etag
                 return written.at
-        raise StorageUnavailable(f"The status of {self.status.date} could not be written.")
+        raise StorageUnavailable(f"The status of {self.status.date} changes all the time: {refused}")
 
     def _renew(self) -> None:
         try:
@@ -144,6 +147,37 @@ class DayLock:
                 continue  # the next beat tries again
 
 
+def check_leasable(container: Container, name: str, document: Document) -> None:
+    """Refuse a status blob on which somebody holds a lease without an end: waiting does not help.
+
+    Raises:
+        StorageDenied: it is so.
+
+    """
+    if document.leased_forever:
+        raise StorageDenied(
+            f"Somebody holds a lease without an end on {name}: this app takes no such lease, and cannot export the day "
+            "under it. Break it: az storage blob lease break --auth-mode login --account-name ACCOUNT "
+            f"--container-name {container.name} --blob-name {name}",
+            code=LEASED,
+        )
+
+
+def put_unleased(container: Container, name: str, status: RunStatus, over: Document | None) -> None:
+    """Write a status without holding the lock.
+
+    Raises:
+        ConditionNotMet: somebody wrote to it since, or has just taken the lock.
+
+    """
+    try:
+        container.put(name, status.to_json(), status.metadata(), over=over.etag if over else None)
+    except StorageDenied as error:
+        if error.code != LEASED:
+            raise
+        raise ConditionNotMet(f"A run has just locked {status.date}.") from error
+
+
 def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
     container: Container,
     name: str,
@@ -160,16 +194,20 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
 
     Raises:
         DayLocked: somebody holds it even then.
+        StorageDenied: somebody holds a lease that never ends.
 
     """
     deadline = time.monotonic() + wait_seconds
     waited = False
     while True:
-        if container.read(name) is None:
+        document = container.read(name)
+        if document is None:
             try:
-                container.put(name, fresh.to_json(), fresh.metadata(), over=None)
+                put_unleased(container, name, fresh, None)
             except ConditionNotMet:
                 continue  # somebody else was quicker
+        else:
+            check_leasable(container, name, document)
         lease = container.lease(name, LEASE_SECONDS)
         if lease is not None:
             break

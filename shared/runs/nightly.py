@@ -12,12 +12,14 @@ from datetime import date, datetime, timedelta
 from shared.dates import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
 from shared.days.coverage import Row, read_coverage
 from shared.days.manifest import Manifest
-from shared.errors import DayLocked, ExportError
+from shared.days.status import RunError, RunStatus
+from shared.errors import ConditionNotMet, DayLocked, ExportError, StorageDenied
 from shared.log import log
 from shared.names import Names
+from shared.runs.lock import DayLock
 from shared.runs.runs import Asked, DayRunning, Runs, as_export_errors
 from shared.settings import Settings
-from shared.storage.container import Container
+from shared.storage.container import Container, Document
 
 LONGER_THAN_ANY_TRY = timedelta(hours=24)
 """What is older than this was left by a try that is dead: no try lives for so long."""
@@ -130,21 +132,53 @@ class Nightly:
         with lock:
             if lock.status.status != "expired" and not self._is_old(lock.untouched_since):
                 return None
+            before = lock.status
             # The order matters: what landed after this manifest was read is another run's, and stays.
             manifest = self.container.read(self.names.manifest(day))
             locked_at = lock.write(status="expired", error=None, progress={})
             if manifest is not None:
-                self.container.delete_unless_changed(self.names.manifest(day), manifest)
-            blobs = [
-                blob.name
-                for folder in (self.names.events(day), self.names.logs(day))
-                for blob in self.container.blobs(folder)
-                if blob.last_modified < locked_at
-            ]
-            for name in blobs:
-                self.container.delete(name)
+                self._drop_manifest(lock, day, manifest, before)
+            folders = (self.names.events(day), self.names.logs(day))
+            found = [blob for folder in folders for blob in self.container.blobs(folder)]
+            blobs = [blob.name for blob in found if blob.last_modified < locked_at]
+            self._delete(day, blobs)
+            for folder in folders:
+                self.container.delete_directories(folder)
         log(logging.INFO, "day_expired", date=day, blobs=len(blobs))
         return len(blobs)
+
+    def _drop_manifest(self, lock: DayLock, day: date, manifest: Document, before: RunStatus) -> None:
+        """Delete the manifest. If that is refused, the day has not expired, and its status says so again."""
+        try:
+            self.container.delete(self.names.manifest(day), only=manifest)
+        except StorageDenied as error:
+            status = "complete" if before.status == "expired" else before.status
+            lock.write(status=status, error=RunError.of(error), progress=before.progress)
+            raise
+
+    def _delete(self, day: date, names: list[str]) -> None:
+        """Delete blobs, past those that cannot be deleted.
+
+        Raises:
+            StorageDenied: some are left; the log names each.
+
+        """
+        left: list[ExportError] = []
+        for name in names:
+            try:
+                self.container.delete(name)
+            except (ConditionNotMet, StorageDenied) as error:
+                left.append(error)
+                log(
+                    logging.WARNING,
+                    "delete_failed",
+                    date=day,
+                    blob=name,
+                    error_type=error.type,
+                    error_message=str(error),
+                )
+        if left:
+            raise StorageDenied(f"{len(left)} of {len(names)} blobs of {day} cannot be deleted. The first: {left[0]}")
 
     def _is_old(self, moment: datetime | None) -> bool:
         return moment is None or self.now - moment > LONGER_THAN_ANY_TRY
@@ -158,8 +192,7 @@ class Nightly:
         document = self.container.read(name)
         listed = {file.name for file in Manifest.from_json(document.data, name).files} if document else set()
         unlisted = [blob for blob in found if blob not in listed]
-        for blob in unlisted:
-            self.container.delete(blob)
+        self._delete(day, unlisted)
         if unlisted:
             log(logging.INFO, "day_swept", date=day, blobs=len(unlisted))
         return len(unlisted) or None

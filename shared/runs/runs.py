@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.log import log
 from shared.names import Names
-from shared.runs.lock import DayLock, take_lock
+from shared.runs.lock import DayLock, check_leasable, put_unleased, take_lock
 from shared.runs.messages import Order
 from shared.settings import Settings
 from shared.storage.container import Container, Document
@@ -297,12 +297,12 @@ class Runs:
     def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
         name = self.names.status(day)
         document = self.container.read(name)
+        if document:
+            check_leasable(self.container, name, document)
         return document, read_status(document.data, name) if document else None
 
     def _put(self, status: RunStatus, over: Document | None) -> None:
-        self.container.put(
-            self.names.status(status.date), status.to_json(), status.metadata(), over=over.etag if over else None
-        )
+        put_unleased(self.container, self.names.status(status.date), status, over)
 
 
 def log_failed(day: date | None, run_id: str, trigger: str, error: RunError) -> None:

@@ -74,6 +74,7 @@ class Fault:
 BUSY = Fault(status=503, code="ServerBusy")
 BROKEN = Fault(status=500, code="InternalError")
 FORBIDDEN = Fault(status=403, code="AuthorizationPermissionMismatch")
+PROTECTED = Fault(status=409, code="BlobImmutableDueToPolicy")
 DROPPED = Fault(dropped=True)
 LOST = Fault(lost=True)
 

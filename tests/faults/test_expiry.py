@@ -16,9 +16,9 @@ from shared.runs.nightly import Nightly
 from shared.runs.runs import Clock
 from tests.faults import tries
 from tests.faults.conftest import DAY_FILES
-from tests.faults.exports import DAY
+from tests.faults.exports import DAY, log_events
 from tests.faults.scene import Scene
-from tests.faults.storage_proxy import Fault, StorageProxy, at, at_any, killed_by
+from tests.faults.storage_proxy import ALWAYS, PROTECTED, Fault, StorageProxy, at, at_any, killed_by
 
 TWO_DAYS = timedelta(days=2)
 KEPT = DAY + ONE_DAY
@@ -178,4 +178,62 @@ def test_a_day_that_nobody_ran(scene: Scene) -> None:
     with pytest.raises(HttpResponseError):
         scene.reader.is_locked(DAY)
     night(scene)
+    assert_expired(scene)
+
+
+def test_a_snapshot_goes_with_its_blob(scene: Scene) -> None:
+    """Of an event blob and of the manifest: a backup tool may have made them."""
+    manifest = scene.reader.manifest(DAY)
+    assert manifest
+    for name in (manifest["files"][0]["name"], f"manifests/date={DAY}.json"):
+        scene.container.get_blob_client(name).create_snapshot()
+    night(scene)
+    assert_expired(scene)
+    assert not list(scene.container.list_blobs(f"events/date={DAY}/", include=["snapshots"]))
+
+
+def nightly_errors(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """Day and message of each failure of a night."""
+    return [(line["date"], line["error_message"]) for line in log_events(caplog, "nightly_failed")]
+
+
+def test_a_blob_that_cannot_be_deleted_does_not_keep_the_others(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """It is named each night, until somebody lifts what protects it."""
+    first = min(scene.reader.event_blobs(DAY))
+    scene.proxy.rule = at_any(lambda asked: asked.what == "delete" and asked.name == first, PROTECTED, times=ALWAYS)
+    for _ in range(2):
+        caplog.clear()
+        night(scene, proxy=scene.proxy)
+        left = [name for name in scene.container.list_blob_names() if f"date={DAY}" in name]
+        assert left == [first, f"status/date={DAY}.json"]
+        assert scene.reader.outcome(DAY) == ("expired", None)
+        assert [line["blob"] for line in log_events(caplog, "delete_failed")] == [first]
+        ((day, message),) = nightly_errors(caplog)
+        assert day == str(DAY)
+        assert "BlobImmutableDueToPolicy" in message
+        assert first in message
+    scene.proxy.rule = lambda _: None
+    night(scene, proxy=scene.proxy)
+    assert_expired(scene)
+
+
+@pytest.mark.parametrize("died", [False, True], ids=["", "an earlier night died after its first write"])
+def test_a_manifest_that_cannot_be_deleted_keeps_its_day(
+    scene: Scene, caplog: pytest.LogCaptureFixture, *, died: bool
+) -> None:
+    """The status does not say `expired` of a day that can be read."""
+    if died:
+        attempt = tries.night(scene.proxied | beyond_retention(DAY, in_two_days()), TWO_DAYS)
+        scene.proxy.rule = at("delete", killed_by(attempt, carried_out=False))
+        with attempt:
+            attempt.end()
+        tries.break_lock(scene.container, DAY)
+        assert scene.reader.outcome(DAY) == ("expired", None)
+    scene.proxy.rule = at("delete", PROTECTED, times=ALWAYS)
+    night(scene, proxy=scene.proxy)
+    assert scene.reader.files(DAY) == DAY_FILES
+    assert scene.reader.outcome(DAY) == ("complete", "StorageDenied")
+    assert [day for day, _ in nightly_errors(caplog)] == [str(DAY)]
+    scene.proxy.rule = lambda _: None
+    night(scene, proxy=scene.proxy)
     assert_expired(scene)

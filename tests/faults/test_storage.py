@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import BlobLeaseClient, ContainerClient
 
 from local.azurite import Azurite
 from local.simulator import Fault as BadAnswer
 from local.simulator import Gate
+from shared.app import open_app
+from shared.days.coverage import read_coverage
+from shared.errors import StorageDenied
+from shared.runs import lock
+from shared.runs.messages import Order
 from tests.faults import tries
 from tests.faults.conftest import DAY_FILES
 from tests.faults.exports import DAY
@@ -154,7 +160,7 @@ class TestLostAnswers:
 class TestTimeOuts:
     """The storage takes longer than anybody waits."""
 
-    IMPATIENT = tries.HURRIED | {"shared.storage.container.READ_SECONDS": 0.3}
+    IMPATIENT = tries.HURRIED | {"shared.storage.connect.READ_SECONDS": 0.3}
 
     @pytest.mark.parametrize("step", ["put status", "stage", "commit", "put manifest", "delete"])
     def test_a_write_that_was_held_up_arrives_late(self, step: str, scene: Scene) -> None:
@@ -202,7 +208,8 @@ def test_a_container_that_goes_in_mid_run(scene: Scene) -> None:
     scene.proxy.rule = at("stage", Fault(before=scene.container.delete_container))
     code, output = scene.run()
     assert code == 1
-    assert "StorageDenied: The container does not exist" in output
+    assert "StorageDenied: " in output
+    assert "The container does not exist" in output
     assert "EXPORT_CONTAINER" in output
     scene.exports.run()
     scene.assert_landed()
@@ -269,6 +276,40 @@ class TestEmulatorStops:
         assert scene.reader.files(DAY) == DAY_FILES
         assert scene.reader.outcome(DAY) == ("running", None)
         scene.assert_heals()
+
+
+class TestForeignLeases:
+    """Somebody else holds a lease. No other try was there, so nobody says so."""
+
+    def test_on_the_manifest(self, scene: Scene) -> None:
+        """The landed day stays, and the error says what to do; once the lease is gone, the day lands."""
+        lease = BlobLeaseClient(scene.container.get_blob_client(f"manifests/date={DAY}.json"))
+        lease.acquire(-1)
+        code, output = scene.run()
+        assert (code, scene.reader.outcome(DAY)) == (1, ("failed", "StorageDenied"))
+        assert "LeaseIdMissing" in output
+        assert "lease break" in output
+        assert scene.reader.files(DAY) == DAY_FILES
+        lease.break_lease()
+        scene.assert_heals()
+
+    def test_without_an_end_on_the_status(self, scene: Scene) -> None:
+        """Nothing waits for its end: a run, a request and a night say at once what it is and how to break it."""
+        status = scene.container.get_blob_client(f"status/date={DAY}.json")
+        BlobLeaseClient(status).acquire(-1)
+        began = time.monotonic()
+        code, output = scene.run()
+        assert time.monotonic() - began < lock.WAIT_SECONDS
+        assert (code, "StorageDenied: " in output) == (1, True)
+        place = f"--container-name {scene.container.container_name} --blob-name {status.blob_name}"
+        command = f"az storage blob lease break .* {place}"
+        assert re.search(command, output)
+        with open_app(scene.environ) as app:
+            with pytest.raises(StorageDenied, match=command):
+                app.runs.ask(DAY, "http")
+            app.runs.work(Order(DAY))  # ends: a message that came back would do so for ever
+            (row,) = read_coverage(app.container, app.settings, DAY, DAY, app.clock())
+        assert row.status == "complete"
 
 
 @pytest.mark.soak

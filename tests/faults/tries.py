@@ -27,7 +27,6 @@ from shared.errors import TransientError
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.runs import utc_now
-from shared.storage import container
 from tests.faults.exports import leaks
 from tests.faults.reader import File, Reader
 
@@ -167,7 +166,7 @@ def hurried(retry_total: int, **_: int) -> ExponentialRetry:
     return ExponentialRetry(initial_backoff=0, increment_base=0, retry_total=retry_total, random_jitter_range=0)
 
 
-HURRIED: dict[str, object] = {f"{container.__name__}.ExponentialRetry": hurried}
+HURRIED: dict[str, object] = {"shared.storage.connect.ExponentialRetry": hurried}
 
 
 def break_lock(container: ContainerClient, day: date) -> None:

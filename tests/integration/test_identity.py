@@ -120,7 +120,7 @@ def environ(
 ) -> dict[str, str]:
     """App settings as in Azure: no secret of the storage among them. What the platform sets is in the environment."""
     platform = {"IDENTITY_ENDPOINT": endpoint.url, "IDENTITY_HEADER": HEADER}
-    monkeypatch.setattr("shared.storage.container.ExponentialRetry", hurried)
+    monkeypatch.setattr("shared.storage.connect.ExponentialRetry", hurried)
     for name, value in (platform | {"REQUESTS_CA_BUNDLE": str(authority / "authority.pem")}).items():
         monkeypatch.setenv(name, value)
     return platform | {

@@ -133,6 +133,7 @@ MALFORMED = [
     ("AMP_EXPORT_URL", "analytics.eu.amplitude.com"),
     ("AMP_EXPORT_URL", "ftp://analytics.eu.amplitude.com"),
     ("AMP_EXPORT_URL", "https://"),
+    ("AMP_EXPORT_URL", "http://127.evil.example/"),
     ("AMP_EXPORT_URL", "https://[::1"),
     ("AMP_EXPORT_URL", "https://host:port/"),
     ("AMP_EXPORT_URL", "https://host/a b"),
@@ -146,6 +147,13 @@ MALFORMED = [
     ("EXPORT_STORAGE", "acme"),
     ("EXPORT_STORAGE", "https://acme.blob.core.windows.net"),
     ("EXPORT_STORAGE", "AccountName=;AccountKey=k"),
+    ("EXPORT_STORAGE", "DefaultEndpointsProtocol=http;AccountName=acme;AccountKey=k"),
+    ("EXPORT_STORAGE", "defaultendpointsprotocol=HTTP; accountname=acme;accountkey=k;EndpointSuffix=acme.example"),
+    ("EXPORT_STORAGE", "AccountName=acme;AccountKey=k;BlobEndpoint=http://acme.example/acme"),
+    ("EXPORT_STORAGE", "BlobEndpoint=http://127.evil.example;SharedAccessSignature=sig=s"),
+    ("EXPORT_STORAGE", "BlobEndpoint=http://127.0.0.1@evil.example;SharedAccessSignature=sig=s"),
+    ("EXPORT_STORAGE", "BlobEndpoint=//acme.example;SharedAccessSignature=sig=s"),
+    ("EXPORT_STORAGE", "BlobEndpoint=http://127.0.0.1;BlobSecondaryEndpoint=http://acme.example;AccountName=a"),
     ("EXPORT_CONTAINER", "ab"),
     ("EXPORT_CONTAINER", "a" * 64),
     ("EXPORT_CONTAINER", "Upper"),
@@ -206,6 +214,20 @@ def test_each_malformed_one_is_named(name: str, value: str) -> None:
     assert says.startswith(f"App settings to fix: {name} ")
     assert says.isprintable()
     assert "; " not in says
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "UseDevelopmentStorage=true",
+        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=k;BlobEndpoint=http://127.0.0.1:10000/a",
+        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=k;BlobEndpoint=https://a.blob.core.windows.net",
+        "BlobEndpoint=http://localhost:10000/a;SharedAccessSignature=sig=s",
+    ],
+)
+def test_a_storage_that_is_this_machine_or_protected(value: str) -> None:
+    """Plain http may go to the emulator."""
+    assert load_settings(LAPTOP | {"EXPORT_STORAGE": value}).storage_connection == value
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import StorageErrorCode
 
 from shared.amplitude import Amplitude
 from shared.dates import Window, parse_day
@@ -22,7 +23,7 @@ from shared.errors import (
     TransientError,
 )
 from shared.settings import load_settings
-from shared.storage import container
+from shared.storage.errors import KINDS, translated
 
 WINDOW = Window(parse_day("2025-11-04"), 0, 24)
 OWN_MISTAKES = {
@@ -76,7 +77,7 @@ def asked(error: Exception) -> ExportError:
 
 def stored(error: Exception) -> ExportError:
     """What becomes of an exception while the storage is asked."""
-    with pytest.raises(ExportError) as caught, container._translated("name", "read"):  # noqa: SLF001 - the seam
+    with pytest.raises(ExportError) as caught, translated("name", "read"):
         raise error
     return caught.value
 
@@ -118,12 +119,20 @@ def test_no_exception_of_azure_gets_through(kind: type[Exception]) -> None:
         (401, "InvalidAuthenticationInfo", StorageDenied),
         (403, "AuthorizationPermissionMismatch", StorageDenied),
         (404, "ContainerNotFound", StorageDenied),
-        (404, "BlobNotFound", StorageDenied),
+        (403, "UnauthorizedBlobOverwrite", StorageDenied),
+        (404, "BlobNotFound", ConditionNotMet),
+        (404, "", StorageDenied),
         (408, "", StorageUnavailable),
         (409, "BlobAlreadyExists", ConditionNotMet),
         (409, "ContainerBeingDeleted", StorageUnavailable),
         (412, "ConditionNotMet", ConditionNotMet),
-        (412, "LeaseIdMissing", ConditionNotMet),
+        (409, "BlobImmutableDueToPolicy", StorageDenied),
+        (409, "BlobArchived", StorageDenied),
+        (409, "SomethingNew", StorageDenied),
+        (400, "InvalidBlockList", StorageUnavailable),
+        (412, "LeaseIdMissing", StorageDenied),
+        (412, "LeaseLost", ConditionNotMet),
+        (412, "SomethingNew", StorageDenied),
         (429, "", StorageUnavailable),
         (500, "InternalError", StorageUnavailable),
         (503, "ServerBusy", StorageUnavailable),
@@ -136,6 +145,23 @@ def test_what_the_storage_answers(status: int, code: str, becomes: type[ExportEr
     assert type(error) is becomes
     assert "read" in str(error)
     assert "name" in str(error)
+    assert code in str(error)
+
+
+def test_each_error_code_of_the_library_has_its_row() -> None:
+    """A new one is judged by a person, not by its status."""
+    assert [code.value for code in StorageErrorCode if code.value not in KINDS] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [("LeaseIdMissing", "lease break"), ("BlobImmutableDueToPolicy", "policy"), ("BlobArchived", "rehydrate")],
+)
+def test_a_conflict_that_is_no_race_says_what_to_do(code: str, advice: str) -> None:
+    """No other try was there: trying again does not help."""
+    error = stored(response_error(HttpResponseError, 409, code))
+    assert isinstance(error, StorageDenied)
+    assert (error.code, advice in str(error)) == (code, True)
 
 
 @pytest.mark.parametrize("status", [200, 206])

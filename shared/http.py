@@ -1,0 +1,101 @@
+"""HTTP sessions for Amplitude and for the storage: which proxy a request takes, and why a connection failed."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+
+_CA_BUNDLE = re.compile(r"TLS CA certificate bundle|TLS certificate file")
+_PROXY_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
+_PROXY = "(HTTPS_PROXY or ALL_PROXY in the environment)"
+_BUNDLE = "the CA bundle that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names"
+_NO_CERTIFICATE = ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE", "PEM_LIB")
+_UNKNOWN_PROXIES = (
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.ProxySchemeUnknown,
+    urllib3.exceptions.ProxySchemeUnsupported,
+)
+
+
+class Session(requests.Session):
+    """A session that takes proxies and the CA bundle from the environment, and nothing else.
+
+    Requests to this machine use no proxy. `~/.netrc` is never read: a login from there would replace the
+    `Authorization` header of the storage, and the account would receive it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _unchanged  # requests looks into netrc only where there is no authentication yet
+
+    def merge_environment_settings(self, url: str | bytes, *arguments: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 - as its base
+        """Proxy, CA bundle and the like for one request."""
+        settings = super().merge_environment_settings(url, *arguments)
+        if is_loopback(urlsplit(str(url)).hostname or ""):
+            settings["proxies"] = {}
+        return settings
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Send no credentials to the target of a redirect."""
+        del response
+        prepared_request.headers.pop("Authorization", None)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine. Only such a host may be reached by plain http."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def reason(error: BaseException) -> str:
+    """Why a request failed, in words, without the text of the error: that may contain the URL."""
+    chain = [error]
+    while (cause := _cause(chain[-1])) and cause not in chain:
+        chain.append(cause)
+    return _of_tls(chain) or _of_proxy(chain) or type(chain[-1]).__name__
+
+
+def _of_tls(chain: list[BaseException]) -> str:
+    for one in chain:
+        if isinstance(one, OSError) and _CA_BUNDLE.search(str(one)):
+            return f"{_BUNDLE} does not exist"
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return f"certificate not trusted: {one.verify_message}"
+        if isinstance(one, ssl.SSLError) and one.reason in _NO_CERTIFICATE:
+            return f"{_BUNDLE} has no certificate"
+    return ""
+
+
+def _of_proxy(chain: list[BaseException]) -> str:
+    if any(isinstance(one, _UNKNOWN_PROXIES) for one in chain):
+        return f"the proxy's address {_PROXY} is malformed or has a scheme that is not supported: use http://host:port"
+    status = next((found[1] for one in chain if (found := _PROXY_STATUS.search(str(one)))), "")
+    if status == str(requests.codes.proxy_authentication):
+        return f"the proxy answered 407: its address {_PROXY} needs a user and a password, or others"
+    if status:
+        return f"the proxy {_PROXY} answered {status}"
+    if any(isinstance(one, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError) for one in chain):
+        return f"the proxy {_PROXY} cannot be reached: {type(chain[-1]).__name__}"
+    return ""
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What an error was made from. The Azure libraries keep it in a field, urllib3 in `reason` or in the arguments."""
+    held = (getattr(error, "inner_exception", None), getattr(error, "reason", None), *error.args)
+    inner = next((one for one in held if isinstance(one, BaseException)), None)
+    return error.__cause__ or inner or error.__context__
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

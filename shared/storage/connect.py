@@ -1,0 +1,100 @@
+"""How the storage is reached: sessions, retries, and the credentials that the settings name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.exceptions import ClientAuthenticationError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import ContainerClient, ExponentialRetry
+from requests.adapters import HTTPAdapter
+
+from shared.errors import StorageDenied
+from shared.http import Session, is_loopback
+from shared.settings import Settings
+from shared.storage.container import DOCUMENT_BYTES, Container
+
+CONNECT_SECONDS = 20
+READ_SECONDS = 60
+CONNECTIONS = 32
+
+
+@contextmanager
+def open_container(settings: Settings) -> Iterator[Container]:
+    """The container that the settings name, by connection string or by managed identity.
+
+    Raises:
+        StorageDenied: the connection string is malformed, or leads to another machine by plain http.
+
+    """
+    with _client(settings) as client:
+        container = Container(client)
+        if settings.storage_connection:
+            container.ensure_exists()
+        yield container
+
+
+def _client(settings: Settings) -> ContainerClient:
+    options = _pipeline()
+    if not settings.storage_connection:
+        return ContainerClient(settings.storage_url, settings.container, credential=_credential(settings), **options)
+    try:
+        client = ContainerClient.from_connection_string(settings.storage_connection, settings.container, **options)
+    except ValueError:
+        # The library's message may repeat parts of the string, and with them the account's key.
+        raise StorageDenied(
+            "EXPORT_STORAGE is not a connection string that the storage library understands: copy it again."
+        ) from None
+    url = urlsplit(client.url)
+    if url.scheme != "https" and not is_loopback(url.hostname or ""):
+        raise StorageDenied("EXPORT_STORAGE leads to another machine by plain http: use https.")
+    return client
+
+
+def _pipeline() -> dict[str, Any]:
+    """What each request to the storage goes through, as options of a client."""
+    session = Session()
+    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return {
+        # The time-outs are the transport's: beside one, the client ignores its own options of that name.
+        "transport": RequestsTransport(session=session, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS),
+        "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
+        "max_single_get_size": DOCUMENT_BYTES,
+    }
+
+
+def _credential(settings: Settings) -> TokenCredential:
+    # Imported where it is used: it takes half as long to import as all the rest, and a laptop does without.
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415
+
+    client_id = settings.storage_client_id or None
+    transport = RequestsTransport(session=Session(), session_owner=False)
+    if settings.in_azure:
+        return ManagedIdentityCredential(client_id=client_id, transport=transport)
+    # It lists what each of its ten ways lacks, at each attempt; the error below says what to do.
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)
+    return _SignedIn(DefaultAzureCredential(managed_identity_client_id=client_id, transport=transport))
+
+
+class _SignedIn:
+    """A credential outside Azure. Without a sign-in it fails at once: no retry brings one."""
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """What the storage's library asks a credential for."""
+        try:
+            return self._credential.get_token(*scopes, **options)
+        except ClientAuthenticationError as error:
+            raise StorageDenied(
+                "No token for the storage account: nobody is signed in here. Run `az login` as somebody who has the "
+                "role Storage Blob Data Contributor on the container."
+            ) from error

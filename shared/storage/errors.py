@@ -1,0 +1,160 @@
+"""What the storage's refusals mean: one row per error code, and the translation of whatever its library raises.
+
+Only a race is a condition that was not met. A conflict that no other try can have caused (a lease that somebody else
+holds, an immutability policy, an archived blob) is denied, with the storage's own code and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DeserializationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from urllib3.exceptions import HTTPError
+
+from shared.errors import ConditionNotMet, ExportError, StorageDenied, StorageUnavailable
+from shared.http import reason
+
+type Kind = Literal["race", "denied", "busy", "gone"]
+
+_ROWS: dict[Kind, str] = {
+    # Another try, or another process of this app, was there first.
+    "race": """
+        BlobAlreadyExists BlobOverwritten ConditionNotMet LeaseAlreadyBroken LeaseAlreadyPresent
+        LeaseIdMismatchWithBlobOperation LeaseIdMismatchWithLeaseOperation LeaseIsAlreadyBroken
+        LeaseIsBreakingAndCannotBeAcquired LeaseIsBreakingAndCannotBeChanged LeaseIsBrokenAndCannotBeRenewed LeaseLost
+        LeaseNotPresentWithBlobOperation LeaseNotPresentWithLeaseOperation ResourceAlreadyExists
+        TargetConditionNotMet""",
+    # Later it may work: the service is busy, or bytes were lost on the way and are sent again by the next try.
+    "busy": """
+        AccountBeingCreated ContainerBeingDeleted ContainerDisabled DeletePending FilesystemBeingDeleted InternalError
+        InvalidBlockList Md5Mismatch OperationTimedOut ServerBusy SnapshotOperationRateExceeded SystemInUse""",
+    # The blob is not there. Reading and deleting have a value for that; otherwise somebody took it away meanwhile.
+    "gone": "BlobNotFound PathNotFound ResourceNotFound",
+    # It will not work until somebody acts.
+    "denied": """
+        AccountIsDisabled AuthenticationFailed AuthorizationFailure AuthorizationPermissionMismatch BlobArchived
+        BlobBeingRehydrated BlobImmutableDueToPolicy ContainerNotFound DirectoryIsNotEmpty DirectoryNotEmpty
+        FilesystemNotFound InsufficientAccountPermissions InvalidAuthenticationInfo LeaseIdMissing
+        LeaseIdMismatchWithContainerOperation LeaseNotPresentWithContainerOperation NoAuthenticationInformation
+        SnapshotsPresent UnauthorizedBlobOverwrite
+        AccountAlreadyExists AppendPositionConditionNotMet BlobAccessTierNotSupportedForAccountType BlobNotArchived
+        BlobTierInadequateForContentLength BlockCountExceedsLimit BlockListTooLong CannotChangeToLowerTier
+        CannotDeleteFileOrDirectory CannotVerifyCopySource ClientCacheFlushDelay ConditionHeadersNotSupported
+        ContainerAlreadyExists ContainerQuotaDowngradeNotAllowed ContentLengthLargerThanTierLimit
+        ContentLengthMustBeZero CopyAcrossAccountsNotSupported CopyIdMismatch DestinationPathIsBeingDeleted
+        EmptyMetadataKey FeatureVersionMismatch FileLockConflict FileShareProvisionedBandwidthDowngradeNotAllowed
+        FileShareProvisionedBandwidthInvalid FileShareProvisionedIopsDowngradeNotAllowed
+        FileShareProvisionedIopsInvalid FileShareProvisionedStorageInvalid FilesystemAlreadyExists
+        IncrementalCopyBlobMismatch IncrementalCopyOfEarlierSnapshotNotAllowed
+        IncrementalCopyOfEarlierVersionSnapshotNotAllowed IncrementalCopySourceMustBeSnapshot
+        InfiniteLeaseDurationRequired InvalidBlobOrBlock InvalidBlobTier InvalidBlobType InvalidBlockId
+        InvalidDestinationPath InvalidFileOrDirectoryPathName InvalidFlushPosition InvalidHeaderValue InvalidHttpVerb
+        InvalidInput InvalidMarker InvalidMd5 InvalidMetadata InvalidOperation InvalidPageRange InvalidPropertyName
+        InvalidQueryParameterValue InvalidRange InvalidRenameSourcePath InvalidResourceName InvalidSourceBlobType
+        InvalidSourceBlobUrl InvalidSourceOrDestinationResourceType InvalidSourceUri InvalidUri
+        InvalidVersionForPageBlobOperation InvalidXmlDocument InvalidXmlNodeValue LeaseNameMismatch
+        MaxBlobSizeConditionNotMet MessageNotFound MessageTooLarge MetadataTooLarge MissingContentLengthHeader
+        MissingRequiredHeader MissingRequiredQueryParameter MissingRequiredXmlNode
+        MultipleConditionHeadersNotSupported NoPendingCopyOperation OperationNotAllowedOnIncrementalCopyBlob
+        OutOfRangeInput OutOfRangeQueryParameterValue ParentNotFound PathAlreadyExists PathConflict
+        PendingCopyOperation PopReceiptMismatch PreviousSnapshotCannotBeNewer PreviousSnapshotNotFound
+        PreviousSnapshotOperationNotSupported QueueAlreadyExists QueueBeingDeleted QueueDisabled QueueNotEmpty
+        QueueNotFound ReadOnlyAttribute RenameDestinationParentPathNotFound RequestBodyTooLarge
+        RequestUrlFailedToParse ResourceTypeMismatch SequenceNumberConditionNotMet SequenceNumberIncrementTooLarge
+        ShareAlreadyExists ShareBeingDeleted ShareDisabled ShareHasSnapshots ShareNotFound
+        ShareSnapshotCountExceeded ShareSnapshotInProgress ShareSnapshotNotFound ShareSnapshotOperationNotSupported
+        SharingViolation SnapshotCountExceeded SourceConditionNotMet SourcePathIsBeingDeleted SourcePathNotFound
+        TotalSharesCountExceedsAccountLimit TotalSharesProvisionedCapacityExceedsAccountLimit
+        TotalSharesProvisionedIopsExceedsAccountLimit TotalSharesProvisionedBandwidthExceedsAccountLimit
+        UnsupportedHeader UnsupportedHttpVerb UnsupportedQueryParameter UnsupportedRestVersion UnsupportedXmlNode""",
+}
+KINDS: dict[str, Kind] = {code: kind for kind, codes in _ROWS.items() for code in codes.split()}
+"""What each error code of the service means to this app. A test holds it to the library's own list."""
+
+LEASED = "LeaseIdMissing"
+"""The code of a write to a blob on which somebody holds a lease."""
+
+_PERMISSION = (
+    "Does the app's identity have the role Storage Blob Data Contributor on the container, and does the account's "
+    "firewall let it in?"
+)
+_LEASE = (
+    "Somebody holds a lease on this blob, and it is not this app: find out who, or break it with "
+    "`az storage blob lease break`."
+)
+_ARCHIVE = "The blob is in the archive tier: rehydrate it, and keep lifecycle rules from archiving this container."
+_PROTECTED = "An immutability policy or a legal hold protects the blob: the app needs a container without one."
+_ADVICE = {
+    LEASED: _LEASE,
+    "BlobArchived": _ARCHIVE,
+    "BlobBeingRehydrated": "The blob is on its way back from the archive tier: run the day again when it has arrived.",
+    "BlobImmutableDueToPolicy": _PROTECTED,
+    "ContainerNotFound": (
+        "The container does not exist. Create the one that EXPORT_CONTAINER names, or deploy the template, which does."
+    ),
+}
+_BUSY = (408, 429, 500, 502, 503, 504)
+_REFUSALS = 400
+_FORBIDDEN = (401, 403)
+
+
+@contextmanager
+def translated(name: str, what: str) -> Iterator[None]:
+    """Turn whatever the storage's library raises within into an error of this app.
+
+    Raises:
+        ConditionNotMet: another try was there first, or the blob has gone.
+        StorageDenied: refused until somebody acts.
+        StorageUnavailable: no answer, or one to try again after.
+
+    """
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _of_response(error, name, what) from error
+    except (ServiceRequestError, ServiceResponseError, OSError) as error:
+        raise StorageUnavailable(
+            f"The storage account did not answer when asked to {what} ({name}): {reason(error)}. "
+            "Is the account reachable from here?"
+        ) from error
+    except (AzureError, DeserializationError, HTTPError) as error:
+        raise StorageUnavailable(f"The storage failed to {what} ({name}): {reason(error)}.") from error
+
+
+def code_of(error: HttpResponseError) -> str:
+    """The storage's own word for a refusal; empty where it gave none."""
+    code: Any = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))
+
+
+def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
+    status, code = error.status_code or 0, code_of(error)
+    if isinstance(error, ClientAuthenticationError) and not error.status_code:
+        return StorageDenied(
+            f"No token for the storage account to {what} ({name}): is the managed identity assigned to the app, and "
+            "EXPORT_STORAGE__clientId its client id? Or, with a connection string: is its AccountKey whole?"
+        )
+    # Below 400 the storage had said yes, and the answer broke off; without a status something was in between.
+    if status < _REFUSALS:
+        return StorageUnavailable(f"The storage account could not {what} ({name}) now: {status} {code}.")
+    match KINDS.get(code, "busy" if status in _BUSY else "denied"):
+        case "busy":
+            return StorageUnavailable(f"The storage account could not {what} ({name}) now: {status} {code}.")
+        case "race":
+            return ConditionNotMet(f"The storage refused to {what} ({name}): {code}.")
+        case "gone":
+            return ConditionNotMet(f"There is nothing to {what} any more ({name}): {code}.")
+    advice = _ADVICE.get(code, _PERMISSION if status in _FORBIDDEN else "The code says what it objects to.")
+    return StorageDenied(
+        f"The storage account refused to {what} ({name}): {status} {code}. {advice}",
+        code=code,
+    )

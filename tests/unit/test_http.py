@@ -1,0 +1,155 @@
+"""Sessions: what they take from the environment, and how a failed connection is named."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+import trustme
+
+from local.simulator import Simulator
+from shared.errors import StorageUnavailable
+from shared.http import Session, is_loopback, reason
+from shared.settings import load_settings
+from shared.storage.connect import open_container
+from tests.faults.tries import hurried
+
+LOGIN = "Basic bmV0cmM6bG9naW4="
+NOBODY = "http://127.0.0.1:9"
+"""A proxy that is not there."""
+ELSEWHERE = "https://storage.example"
+
+
+class Server(HTTPServer):
+    """Answers each request with a status, and keeps the login of the last one."""
+
+    status = 200
+    authorization: str | None = None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def _handle(self) -> None:
+        self.server.authorization = self.headers["Authorization"]
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    do_GET = do_PUT = do_CONNECT = _handle  # noqa: N815 - names that the base class asks for
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An HTTP server on this machine."""
+    with Server(("127.0.0.1", 0), _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def url_of(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def failure(url: str = ELSEWHERE) -> str:
+    """Why a request fails."""
+    with Session() as session, pytest.raises(OSError) as caught:  # noqa: PT011 - of any kind: the words count
+        session.get(url, timeout=10)
+    return reason(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 302])
+def test_netrc_is_never_read(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Its login would replace the storage's signature, and the account would receive it."""
+    (tmp_path / "netrc").write_text("default login netrc password login\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server.status = status
+    with Session() as session:
+        session.get(url_of(server), headers={"Authorization": "SharedKey x"}, allow_redirects=False)
+        assert server.authorization == "SharedKey x"
+        session.put(url_of(server), data=b"x", allow_redirects=False)
+        assert server.authorization is None
+    requests.get(url_of(server), timeout=10, allow_redirects=False)
+    assert server.authorization == LOGIN, "the file would be read otherwise"
+
+
+def test_this_machine_is_reached_without_a_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, NOBODY)
+    with Session() as session:
+        assert session.get(url_of(server), timeout=10).ok
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("127.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0", False),  # noqa: S104 - not bound to
+        ("", False),
+    ],
+)
+def test_loopback_is_an_address_not_a_beginning(host: str, *, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(("status", "words"), [(407, "needs a user and a password"), (502, "answered 502")])
+def test_a_proxy_that_refuses(server: Server, monkeypatch: pytest.MonkeyPatch, status: int, words: str) -> None:
+    server.status = status
+    monkeypatch.setenv("HTTPS_PROXY", url_of(server))
+    assert words in failure()
+    assert "proxy" in failure()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        (NOBODY, "cannot be reached: ConnectionRefusedError"),
+        ("socks5://127.0.0.1:9", "scheme that is not supported"),
+        ("ftp://127.0.0.1:9", "scheme that is not supported"),
+        ("http://", "malformed"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, proxy: str, words: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    found = failure()
+    assert words in found
+    assert "HTTPS_PROXY" in found
+
+
+def test_a_certificate_bundle_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate\n")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    assert "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names does not exist" in failure()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    with Simulator(certificate=tmp_path / "server.pem") as simulator:
+        assert "has no certificate" in failure(simulator.url)
+
+
+@pytest.mark.parametrize(("name", "words"), [("HTTPS_PROXY", "scheme"), ("REQUESTS_CA_BUNDLE", "does not exist")])
+def test_the_storage_is_told_the_same(monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:
+    """No bare traceback: the error is the app's own, and names the setting."""
+    monkeypatch.setenv(name, "ftp://127.0.0.1:9")
+    monkeypatch.setattr("shared.storage.connect.ExponentialRetry", hurried)
+    keys = {"AMP_API_KEY": "a", "AMP_SECRET_KEY": "s"}
+    settings = load_settings(keys | {"EXPORT_STORAGE": "AccountName=nobody;AccountKey=eA=="})
+    with pytest.raises(StorageUnavailable, match=f"{name}.*{words}"), open_container(settings):
+        pass
