@@ -1,7 +1,6 @@
 """The form of templates, of azure.yaml and of workflows."""
 
 import fnmatch
-import json
 import re
 import subprocess
 import sys
@@ -126,19 +125,6 @@ def test_the_workflows_hand_on_what_the_parameter_file_reads(t: Templates) -> No
     for workflow in ("ci.yml", "deploy.yml"):
         text = (ROOT / ".github/workflows" / workflow).read_text()
         assert read <= set(re.findall(r"^ +(\w+): ", text, re.MULTILINE)), workflow
-
-
-def test_the_dev_container_brings_what_the_two_commands_need() -> None:
-    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
-    dockerfile = (ROOT / ".devcontainer" / container["build"]["dockerfile"]).read_text()
-    features = {name.rpartition("/")[2].partition(":")[0]: options for name, options in container["features"].items()}
-    assert "azd" in features
-    assert features["azure-cli"] == {"installBicep": True}
-    core_tools = re.findall(r"azure-functions-core-tools@([\d.]+)", dockerfile)
-    assert core_tools == re.findall(
-        r"azure-functions-core-tools@([\d.]+)", (ROOT / ".github/workflows/ci.yml").read_text()
-    )
-    assert f"python:{(ROOT / '.python-version').read_text().strip()}-" in dockerfile
 
 
 def test_the_guide_names_each_choice_and_the_runbook_each_error() -> None:
