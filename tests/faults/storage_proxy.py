@@ -15,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from http.server import BaseHTTPRequestHandler
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.etree import ElementTree as ET
 
 from local.azurite import ACCOUNT, KEY, Azurite
 from local.simulator import Gate
@@ -183,10 +185,72 @@ class StorageProxy:
         with self._lock:
             self.answers.append((asked, status))
 
+    def changed(self, asked: Asked, content: bytes) -> bytes:
+        """The body of an answer, as it goes back."""
+        del asked
+        return content
+
     def steps(self) -> list[str]:
         """The steps of all writes so far, in order of their arrival."""
         with self._lock:
             return [asked.step for asked in self.requests if asked.writes]
+
+
+class HierarchicalProxy(StorageProxy):
+    """An account with a hierarchical namespace, as the Blob API shows it: blobs leave directories behind.
+
+    A directory is listed as an empty blob with the metadata `hdi_isfolder`; it can be deleted once it is empty.
+    """
+
+    def __init__(self, azurite: Azurite) -> None:
+        super().__init__(azurite)
+        self.directories: set[str] = set()
+        self._blobs: set[str] = set()
+
+    def fault_of(self, asked: Asked) -> Fault | None:
+        """Answer what is about a directory: the emulator knows none."""
+        if asked.what == "delete" and asked.name in self.directories:
+            if any(name.startswith(f"{asked.name}/") for name in self.directories | self._blobs):
+                return Fault(status=http.HTTPStatus.CONFLICT, code="DirectoryIsNotEmpty")
+            self.directories.remove(asked.name)
+            return Fault(status=http.HTTPStatus.ACCEPTED)
+        return super().fault_of(asked)
+
+    def answered(self, asked: Asked, status: int) -> None:
+        """Note which blobs there are, and that each makes its directories."""
+        super().answered(asked, status)
+        if asked.what in ("put", "commit") and status == http.HTTPStatus.CREATED:
+            self._blobs.add(asked.name)
+            self.directories |= {str(parent) for parent in PurePosixPath(asked.name).parents} - {"."}
+        elif asked.what == "delete":
+            self._blobs.discard(asked.name)
+
+    def changed(self, asked: Asked, content: bytes) -> bytes:
+        """A listing with the directories in it."""
+        if asked.what != "list":
+            return content
+        listing = ET.fromstring(content)  # noqa: S314 - from our own emulator
+        blobs, delimiter = listing.find("Blobs"), listing.findtext("Delimiter")
+        assert blobs is not None
+        for name in sorted(self.directories):
+            below = name.removeprefix(asked.name)
+            if name.startswith(asked.name) and not (delimiter and "/" in below):
+                blobs.append(ET.XML((_PREFIX if delimiter else _DIRECTORY) % name))
+        seen = {}
+        for entry in list(blobs):
+            seen[entry.tag, entry.findtext("Name")] = entry
+            blobs.remove(entry)
+        blobs.extend(seen[key] for key in sorted(seen, key=lambda key: key[1] or ""))
+        return b"<?xml version='1.0' encoding='utf-8'?>" + ET.tostring(listing, encoding="unicode").encode()
+
+
+_PREFIX = "<BlobPrefix><Name>%s/</Name></BlobPrefix>"
+_DIRECTORY = (
+    "<Blob><Name>%s</Name><Properties><Last-Modified>Tue, 04 Nov 2025 00:00:00 GMT</Last-Modified><Etag>0x1</Etag>"
+    "<ResourceType>directory</ResourceType><Content-Length>0</Content-Length><BlobType>BlockBlob</BlobType>"
+    "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState></Properties>"
+    "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata></Blob>"
+)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -233,7 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.lost:
             self._hang_up()
             return
-        self._answer(answer.status, answer.reason, answer.getheaders(), content)
+        self._answer(answer.status, answer.reason, answer.getheaders(), proxy.changed(asked, content))
 
     do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = _handle  # noqa: N815 - names that the base class asks for
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+from local.azurite import Azurite
 from local.simulator import Gate
 from shared.app import open_app
 from shared.dates import DAY as ONE_DAY
@@ -18,7 +20,7 @@ from tests.faults import tries
 from tests.faults.conftest import DAY_FILES
 from tests.faults.exports import DAY, log_events
 from tests.faults.scene import Scene
-from tests.faults.storage_proxy import ALWAYS, PROTECTED, Fault, StorageProxy, at, at_any, killed_by
+from tests.faults.storage_proxy import ALWAYS, PROTECTED, Fault, HierarchicalProxy, StorageProxy, at, at_any, killed_by
 
 TWO_DAYS = timedelta(days=2)
 KEPT = DAY + ONE_DAY
@@ -237,3 +239,30 @@ def test_a_manifest_that_cannot_be_deleted_keeps_its_day(
     scene.proxy.rule = lambda _: None
     night(scene, proxy=scene.proxy)
     assert_expired(scene)
+
+
+class TestHierarchicalNamespace:
+    """Accounts of Fabric and Databricks users: directories are in the listings, and stay when their blobs go."""
+
+    @pytest.fixture
+    def proxy(self, azurite: Azurite) -> Iterator[HierarchicalProxy]:
+        """Such an account."""
+        with HierarchicalProxy(azurite) as proxy:
+            yield proxy
+
+    def test_a_day_lands_again_and_expires(self, scene: Scene, proxy: HierarchicalProxy) -> None:
+        """No directory is taken for a blob, and nothing is left of the day but its status."""
+        assert scene.run()[0] == 0
+        scene.grow()
+        assert scene.run()[0] == 0
+        scene.assert_landed()
+        scene.container.upload_blob(f"events/date={DAY}/hour=07/left-by-a-dead-try.json", b"{}")
+        tries.next_second()
+        assert any(name.startswith(f"events/date={DAY}") for name in proxy.directories)
+        night(scene, proxy=proxy)
+        assert_expired(scene)
+        assert not [name for name in proxy.directories if f"date={DAY}" in name]
+        assert [name for name in proxy.directories if name.startswith("events")], "the folder of all days stays"
+        before = proxy.steps()
+        night(scene, proxy=proxy)
+        assert proxy.steps() == before, "the next night has nothing to do"

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import ContainerClient, ExponentialRetry
 
 from local.azurite import Azurite
 from local.simulator import Simulator
@@ -192,6 +192,21 @@ def test_a_container_that_nobody_made(app: App, container: ContainerClient) -> N
     assert "EXPORT_CONTAINER" in str(refused)
     assert "template" in str(refused)
     assert not container.exists()
+
+
+def test_without_a_sign_in_outside_azure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, simulator: Simulator) -> None:
+    """No retry brings one, and no managed identity is there to look at: the message says what to type."""
+
+    def sleep(*_: object) -> None:
+        pytest.fail("it tries again")
+
+    monkeypatch.setattr(ExponentialRetry, "sleep", sleep)
+    for name in ("HOME", "PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    account = {"EXPORT_STORAGE__blobServiceUri": "https://account.blob.core.windows.net"}
+    keys = {"AMP_API_KEY": simulator.keys[0], "AMP_SECRET_KEY": simulator.keys[1]}
+    with open_app(account | keys) as app, pytest.raises(StorageDenied, match="az login"):
+        export(app)
 
 
 def _jwt(claims: dict[str, object]) -> str:
