@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +40,32 @@ def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
     local = [target for target in targets if "://" not in target]
     assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """The names by which a document's headings can be linked to, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_name_a_heading(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text())
+    missing = [
+        f"{path}#{anchor}"
+        for path, anchor in targets
+        if anchor not in anchors(document.parent / path if path else document)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_shell_examples_are_shell(document: Path) -> None:
+    """Each block, with a word in place of a placeholder like <object id>."""
+    for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
+        script = re.sub(r"<[\w .]+>", "placeholder", block)
+        done = subprocess.run(["/bin/bash", "-n", "-c", script], capture_output=True, text=True, check=False)  # noqa: S603 - only parsed
+        assert done.returncode == 0, f"{done.stderr}\n{block}"
 
 
 def test_each_error_is_described() -> None:
