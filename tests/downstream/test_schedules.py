@@ -155,7 +155,7 @@ def test_starts_when_yesterday_can_be_had(path: str) -> None:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder that looks like a clone of this project, with a .env of its own."""
-    for name in ("shared", "local", ".venv"):
+    for name in ("shared", "cli", "local", ".venv"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(EXAMPLES / "cron", tmp_path / "examples/cron")
     return tmp_path
