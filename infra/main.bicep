@@ -1,4 +1,4 @@
-// Everything that the exporter needs, in a resource group of its own in Germany West Central.
+// Everything that the exporter needs, in a new resource group in Germany West Central.
 
 targetScope = 'subscription'
 
@@ -11,37 +11,58 @@ param environmentName string
 @allowed(['germanywestcentral'])
 param location string = 'germanywestcentral'
 
-@description('Required. Address that alerts are sent to.')
+@description('Required. Mail address that alerts are sent to. Without it the compiler says BCP333: set ALERT_EMAIL.')
 @minLength(3)
 param alertEmail string
 
-@description('Optional. Object id of the user or group that may set the Amplitude keys in the vault; empty for nobody new.')
+@description('Optional. Resource ids of existing action groups that hear of the same alerts, for instance of a Teams channel or an on-call service. Their secrets stay with them.')
+param alertActionGroupIds array = []
+
+@description('Optional. Object id of the user, group or service principal that may set the Amplitude keys in the vault; empty for whoever deploys, `none` for nobody new.')
 param keysPrincipalId string = ''
 
-@description('Optional. What `keysPrincipalId` is.')
-@allowed(['Group', 'ServicePrincipal', 'User'])
-param keysPrincipalType string = 'User'
+@description('Optional. What `keysPrincipalId` is; empty to let Azure look it up. Needed only if your right to assign roles has a condition on the type.')
+@allowed(['', 'Group', 'ServicePrincipal', 'User'])
+param keysPrincipalType string = ''
+
+@description('Optional. Object id of a person, group or application that may read the events and peek into the poison queue; empty for nobody new.')
+param readerPrincipalId string = ''
 
 @description('Optional. Purge protection for the vault and a delete lock on the storage account with the events. Turn it off only to try the project: purge protection cannot be undone.')
 param protect bool = true
 
-@description('Optional. Storage and vault are reached through private endpoints only, from a network of the app\'s own.')
+@description('Optional. Storage and vault are reached through private endpoints only, from a virtual network that the template makes.')
 param privateNetworking bool = false
 
-@description('Optional. Public IPv4 addresses or ranges that may reach the vault and the events all the same while private networking is on, for instance to set the keys.')
+@description('Optional. Public IPv4 addresses or ranges that may still reach the vault and the events while private networking is on, for instance to set the keys.')
 param allowedIpAddresses array = []
+
+@description('Optional. Public IPv4 addresses or ranges that may call the HTTP routes; all others are refused. Empty for no restriction.')
+param httpAllowedIpAddresses array = []
+
+@description('Optional. The HTTP routes are called through a private endpoint (and from `httpAllowedIpAddresses`) only. Needs private networking. Deployments still come in from anywhere, with a token.')
+param httpPrivateEndpoint bool = false
 
 @description('Optional. Redundancy of storage: over three zones of the region, or in one place. Nothing leaves the region.')
 @allowed(['Standard_LRS', 'Standard_ZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
+@description('Optional. Makes the storage account with the events one with real directories (ADLS Gen2, as Fabric and Databricks prefer). Such an account has no versions: what a rerun replaces is soft-deleted for `deletedRetentionDays` and then lost. Fixed when the account is made.')
+param hierarchicalNamespace bool = false
+
 @description('Optional. Spreads the app over zones. The platform then bills always-ready instances.')
 param zoneRedundant bool = false
 
-@description('Optional. Most instances at a time, one message each. Amplitude documents no rate limit and is asked gently.')
+// Sources differ on what the limit counts. Azure's API description (azure-rest-api-specs #45083) says instances of each
+// function group; a maintainer (azure-functions-host #10523) says instances of the whole app. Four is right for both: four
+// groups (HTTP, `nightly`, `export_day`, `give_up`) can run beside each other, and a backfill asks Amplitude for at most four
+// days at a time, below the five parallel requests that its documentation mentions. Below 40 was once a preview in some
+// regions: if yours refuses it, set 40. Days then land up to 40 at a time, each safely under its own lock, and Amplitude may
+// answer 429; give a backfill in pieces of a few days.
+@description('Optional. Most instances at a time, one exported day each.')
 @minValue(1)
 @maxValue(1000)
-param maximumInstanceCount int = 1
+param maximumInstanceCount int = 4
 
 @description('Optional. Memory of an instance in MB.')
 @allowed([512, 2048, 4096])
@@ -75,6 +96,10 @@ param missingDayHour int = 12
 @maxValue(99)
 param lowVolumePercent int = 50
 
+@description('Optional. Blobs that one caller may delete within an hour before it is reported. A rerun that replaces a day deletes about as many as the day has files.')
+@minValue(1)
+param massDeletionCount int = 1000
+
 @description('Optional. Who may call the HTTP routes: `function` for host keys, `entra` for sign-in with Microsoft Entra.')
 @allowed(['entra', 'function'])
 param httpAuth string = 'function'
@@ -82,8 +107,8 @@ param httpAuth string = 'function'
 @description('Optional. Client id of the app registration for sign-in. Required with `entra`.')
 param entraClientId string = ''
 
-@description('Optional. Client ids of other applications whose tokens are let in, for instance a scheduler\'s.')
-param entraAllowedApplications array = []
+@description('Optional. Client ids of applications that may get a token for a caller with `entra`: the Azure CLI, for scripts, unless you leave it out. Add that of a scheduler.')
+param entraAllowedApplications array = ['04b07795-8ddb-461a-bbee-02f9e1bf7b46']
 
 @description('Optional. Data region of the Amplitude project.')
 @allowed(['eu', 'us'])
@@ -101,7 +126,7 @@ param containerName string = 'amplitude-events'
 @maxLength(512)
 param prefix string = ''
 
-@description('Optional. Event blobs as JSON Lines, or as Amplitude\'s own gzip.')
+@description('Optional. Event blobs as JSON Lines, or as Amplitude\'s own gzip (about a tenth of the size).')
 @allowed(['json', 'json.gz'])
 param format string = 'json'
 
@@ -113,10 +138,14 @@ param schedule string = '0 30 3 * * *'
 @maxLength(56)
 param queueName string = 'amplitude-exports'
 
-@description('Optional. So many days are looked back for what is missing; 0 turns it off.')
+@description('Optional. Days to look back for what is missing; 0 turns it off.')
 @minValue(0)
 @maxValue(366)
 param lookbackDays int = 7
+
+@description('Optional. Which landed days of the look-back are exported once more: all, only those with an hour without events, or none.')
+@allowed(['all', 'empty-hours', 'off'])
+param recheck string = 'all'
 
 @description('Optional. First day wanted, like 2025-11-04; empty for no limit.')
 param startDate string = ''
@@ -126,17 +155,17 @@ param startDate string = ''
 @maxValue(36500)
 param retentionDays int = 0
 
-@description('Optional. Hours asked for in one request.')
+@description('Optional. Hours in one request to Amplitude.')
 @minValue(1)
 @maxValue(24)
 param windowHours int = 24
 
-@description('Optional. Tries at one request.')
+@description('Optional. Attempts at one request.')
 @minValue(1)
 @maxValue(100)
 param maxAttempts int = 5
 
-@description('Optional. Delay before the second try in seconds; decimals are allowed.')
+@description('Optional. Delay before the second attempt in seconds; decimals are allowed.')
 param retrySeconds string = '1'
 
 @description('Optional. Seconds that Amplitude may take before its first byte.')
@@ -150,6 +179,12 @@ var appName = 'func-amplitude-${token}'
 // never come from another module's output.
 var identityName = 'id-amplitude-${token}'
 var applicationInsightsName = 'appi-amplitude-${token}'
+var hostStorageName = 'sthost${token}'
+var dataStorageName = 'stdata${token}'
+var vaultName = 'kv-amp-${token}'
+
+// azd's AZURE_PRINCIPAL_ID would be that of the home tenant for a guest. The platform knows who is deploying here.
+var keysHolderId = keysPrincipalId == 'none' ? '' : empty(keysPrincipalId) ? deployer().objectId : keysPrincipalId
 var tags = { 'azd-env-name': environmentName }
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
@@ -186,13 +221,14 @@ module hostStorage 'modules/host-storage.bicep' = {
   name: 'host-storage'
   scope: group
   params: {
-    name: 'sthost${token}'
+    name: hostStorageName
     location: location
     tags: tags
     redundancy: storageRedundancy
     queueName: queueName
     appIdentityName: identityName
     appPrincipalId: identity.outputs.principalId
+    readerPrincipalId: readerPrincipalId
     privateNetworking: privateNetworking
     workspaceId: monitoring.outputs.workspaceId
   }
@@ -202,7 +238,7 @@ module dataStorage 'modules/data-storage.bicep' = {
   name: 'data-storage'
   scope: group
   params: {
-    name: 'stdata${token}'
+    name: dataStorageName
     location: location
     tags: tags
     redundancy: storageRedundancy
@@ -210,7 +246,9 @@ module dataStorage 'modules/data-storage.bicep' = {
     prefix: prefix
     appIdentityName: identityName
     appPrincipalId: identity.outputs.principalId
+    readerPrincipalId: readerPrincipalId
     protect: protect
+    hierarchicalNamespace: hierarchicalNamespace
     privateNetworking: privateNetworking
     allowedIpAddresses: allowedIpAddresses
     coolAfterDays: coolAfterDays
@@ -224,7 +262,7 @@ module vault 'modules/vault.bicep' = {
   name: 'vault'
   scope: group
   params: {
-    name: 'kv-amp-${token}'
+    name: vaultName
     location: location
     tags: tags
     protect: protect
@@ -232,7 +270,7 @@ module vault 'modules/vault.bicep' = {
     allowedIpAddresses: allowedIpAddresses
     appIdentityName: identityName
     appPrincipalId: identity.outputs.principalId
-    keysPrincipalId: keysPrincipalId
+    keysPrincipalId: keysHolderId
     keysPrincipalType: keysPrincipalType
     workspaceId: monitoring.outputs.workspaceId
   }
@@ -256,10 +294,33 @@ module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworkin
     tags: tags
     networkId: network.?outputs.id ?? ''
     subnetId: network.?outputs.endpointSubnetId ?? ''
-    dataStorageId: dataStorage.outputs.id
-    hostStorageId: hostStorage.outputs.id
-    vaultId: vault.outputs.id
+    endpoints: concat(
+      [
+        { name: 'data-blob', type: 'Microsoft.Storage/storageAccounts', resource: dataStorageName, service: 'blob' }
+        { name: 'host-blob', type: 'Microsoft.Storage/storageAccounts', resource: hostStorageName, service: 'blob' }
+        { name: 'host-queue', type: 'Microsoft.Storage/storageAccounts', resource: hostStorageName, service: 'queue' }
+        { name: 'host-table', type: 'Microsoft.Storage/storageAccounts', resource: hostStorageName, service: 'table' }
+        { name: 'vault', type: 'Microsoft.KeyVault/vaults', resource: vaultName, service: 'vault' }
+      ],
+      hierarchicalNamespace
+        ? [{ name: 'data-dfs', type: 'Microsoft.Storage/storageAccounts', resource: dataStorageName, service: 'dfs' }]
+        : []
+    )
   }
+  dependsOn: [hostStorage, dataStorage, vault]
+}
+
+module httpEndpoint 'modules/private-endpoints.bicep' = if (privateNetworking && httpPrivateEndpoint) {
+  name: 'http-endpoint'
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    networkId: network.?outputs.id ?? ''
+    subnetId: network.?outputs.endpointSubnetId ?? ''
+    endpoints: [{ name: 'http', type: 'Microsoft.Web/sites', resource: appName, service: 'sites' }]
+  }
+  dependsOn: [app]
 }
 
 module app 'modules/app.bicep' = {
@@ -279,11 +340,16 @@ module app 'modules/app.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     zoneRedundant: zoneRedundant
     subnetId: network.?outputs.appSubnetId ?? ''
+    workspaceId: monitoring.outputs.workspaceId
+    httpAllowedIpAddresses: httpAllowedIpAddresses
+    httpPrivateEndpoint: privateNetworking && httpPrivateEndpoint
     httpAuth: httpAuth
     entraClientId: entraClientId
     entraAllowedApplications: entraAllowedApplications
     settings: {
-      // References, not values. Until the secrets are there, the app gets this text and says which one is missing.
+      // References, not values. Until the secrets are there, the app gets this text and says which one is missing. The app
+      // could read the vault itself instead. It does not: that is one more library and one more request in every cold
+      // start, for what a refresh does at the one moment when it matters, the rotation of a key (docs/deploy.md).
       AMP_API_KEY: '@Microsoft.KeyVault(SecretUri=${vault.outputs.url}secrets/amplitude-api-key)'
       AMP_SECRET_KEY: '@Microsoft.KeyVault(SecretUri=${vault.outputs.url}secrets/amplitude-secret-key)'
       AMP_DATA_REGION: dataRegion
@@ -296,6 +362,7 @@ module app 'modules/app.bicep' = {
       EXPORT_SCHEDULE: schedule
       EXPORT_QUEUE: queueName
       EXPORT_LOOKBACK_DAYS: string(lookbackDays)
+      EXPORT_RECHECK: recheck
       EXPORT_START_DATE: startDate
       EXPORT_RETENTION_DAYS: string(retentionDays)
       EXPORT_HTTP_AUTH: httpAuth
@@ -317,9 +384,12 @@ module alerts 'modules/alerts.bicep' = {
     location: location
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
+    applicationInsightsName: applicationInsightsName
     email: alertEmail
+    actionGroupIds: alertActionGroupIds
     missingDayHour: missingDayHour
     lowVolumePercent: lowVolumePercent
+    massDeletionCount: massDeletionCount
   }
 }
 

@@ -1,4 +1,4 @@
-// Who is told, and of what. The queries are files of their own, so that they can be tried in the portal and are tested.
+// Who is told, and of what. The queries are separate files, so that you can run them in the portal and tests can run them.
 
 @description('Required. Start of the names of the alert rules.')
 param name string
@@ -15,19 +15,28 @@ param workspaceId string
 @description('Required. Address that alerts are sent to.')
 param email string
 
+@description('Required. Resource ids of existing action groups that hear of the same alerts.')
+param actionGroupIds array
+
+@description('Required. Name of the Application Insights resource.')
+param applicationInsightsName string
+
 @description('Required. Hour (UTC) by which yesterday must have landed.')
 param missingDayHour int
 
 @description('Required. Per cent of the median volume below which a day is reported.')
 param lowVolumePercent int
 
+@description('Required. Blobs that one caller may delete within an hour before it is reported.')
+param massDeletionCount int
+
 var rules = [
   {
     name: 'day-missing'
     displayName: 'Amplitude export: a day has not landed'
-    description: 'No export of the day that is due has come to its end. Runbook: docs/operations.md.'
+    description: 'No export of the day that is due has finished. Runbook: docs/operations.md.'
     severity: 1
-    // Each file sets its figures in its first lines, so that it runs as it is; the parameters take their place here.
+    // Each file sets its figures at the top, so that it runs as it is. The parameters replace them here.
     query: replace(
       loadTextContent('../queries/day-missing.kql'),
       'let due_hour = 12;',
@@ -43,7 +52,7 @@ var rules = [
   {
     name: 'day-given-up'
     displayName: 'Amplitude export: a run was given up'
-    description: 'An error that no retry mends. Someone has to act. Runbook: docs/operations.md.'
+    description: 'An error that no retry fixes: a day given up, an unreadable message, wrong settings, a failed night. Someone has to act. Runbook: docs/operations.md.'
     severity: 1
     query: loadTextContent('../queries/day-given-up.kql')
     frequency: 'PT15M'
@@ -76,6 +85,21 @@ var rules = [
     window: 'PT1H'
     timeRange: null
     dimensions: []
+  }
+  {
+    name: 'mass-deletion'
+    displayName: 'Amplitude export: many blobs deleted'
+    description: 'Someone deleted a container, or far more blobs than retention and reruns do. Runbook: docs/operations.md.'
+    severity: 1
+    query: replace(
+      loadTextContent('../queries/mass-deletion.kql'),
+      'let most = 1000;',
+      'let most = ${massDeletionCount};'
+    )
+    frequency: 'PT15M'
+    window: 'PT1H'
+    timeRange: null
+    dimensions: ['who']
   }
 ]
 
@@ -137,8 +161,30 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
         ]
       }
       actions: {
-        actionGroups: [people.id]
+        actionGroups: union([people.id], actionGroupIds)
       }
     }
   }
 ]
+
+// Application Insights makes this detector by itself, with a global action group that mails everyone with a monitoring role.
+// Named the same and disabled, it stays quiet: the rules above report what matters, through the regional group. Detectors
+// exist in the location `global` only.
+resource failureAnomalies 'Microsoft.AlertsManagement/smartDetectorAlertRules@2021-04-01' = {
+  name: 'Failure Anomalies - ${applicationInsightsName}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'Disabled: the log alerts of this resource group take its place.'
+    state: 'Disabled'
+    severity: 'Sev3'
+    frequency: 'PT1M'
+    detector: {
+      id: 'FailureAnomaliesDetector'
+    }
+    scope: [resourceId('Microsoft.Insights/components', applicationInsightsName)]
+    actionGroups: {
+      groupIds: [people.id]
+    }
+  }
+}

@@ -43,6 +43,15 @@ param zoneRedundant bool
 @description('Required. Resource id of the subnet that the app sends from; empty without private networking.')
 param subnetId string
 
+@description('Required. Workspace that receives the log of the host.')
+param workspaceId string
+
+@description('Required. Public IPv4 addresses or ranges that may call the HTTP routes; empty for all, unless there is a private endpoint.')
+param httpAllowedIpAddresses array
+
+@description('Required. Whether callers come through a private endpoint.')
+param httpPrivateEndpoint bool
+
 @description('Required. Who may call the HTTP routes: `function` for host keys, `entra` for sign-in.')
 @allowed(['entra', 'function'])
 param httpAuth string
@@ -50,7 +59,7 @@ param httpAuth string
 @description('Required. Client id of the app registration for sign-in; empty with host keys.')
 param entraClientId string
 
-@description('Required. Client ids of other applications whose tokens are let in.')
+@description('Required. Client ids of applications that may get a token for a caller, besides the registration itself.')
 param entraAllowedApplications array
 
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
@@ -65,8 +74,28 @@ var platformSettings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
 }
 
-// Says to App Service: sign in as the registration with a token of this identity, in place of a client secret.
-var signInSettings = httpAuth == 'entra' ? { OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId } : {}
+var entra = httpAuth == 'entra'
+var restricted = httpPrivateEndpoint || !empty(httpAllowedIpAddresses)
+
+// Tells App Service to sign in as the registration with a token of this identity, instead of a client secret.
+var signInSettings = entra ? { OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId } : {}
+
+var entraProvider = {
+  enabled: true
+  registration: {
+    clientId: entraClientId
+    clientSecretSettingName: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
+    openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0' // people of this tenant only
+  }
+  validation: {
+    allowedAudiences: [entraClientId, 'api://${entraClientId}']
+    // Which applications may fetch the token, not who may use it: the registration assigns people and their app roles,
+    // and the app asks for the role `Exports.Write` before it changes anything.
+    defaultAuthorizationPolicy: {
+      allowedApplications: union([entraClientId], entraAllowedApplications)
+    }
+  }
+}
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
@@ -97,7 +126,9 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    publicNetworkAccess: 'Enabled' // the HTTP routes; host keys or sign-in stand before them
+    // The routes ask for a host key or a sign-in. With access off, deployments could not come in either; the restrictions
+    // below close the routes alone.
+    publicNetworkAccess: 'Enabled'
     keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: {
@@ -106,6 +137,17 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
       remoteDebuggingEnabled: false
+      ipSecurityRestrictionsDefaultAction: restricted ? 'Deny' : 'Allow'
+      ipSecurityRestrictions: [
+        for (address, i) in httpAllowedIpAddresses: {
+          name: 'allowed-${i}'
+          action: 'Allow'
+          priority: 100 + i
+          ipAddress: contains(address, '/') ? address : '${address}/32' // a single address is refused without its mask
+        }
+      ]
+      // `azd deploy` comes through the SCM site, which takes a token of Entra only (see the policies below).
+      scmIpSecurityRestrictionsUseMain: false
     }
     functionAppConfig: {
       deployment: {
@@ -144,45 +186,32 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   }
 
   // Settings that Flex Consumption refuses (FUNCTIONS_WORKER_RUNTIME, FUNCTIONS_EXTENSION_VERSION,
-  // WEBSITE_RUN_FROM_PACKAGE and those of a build) have their place in `functionAppConfig` or none.
+  // WEBSITE_RUN_FROM_PACKAGE and those of a build) belong into `functionAppConfig` or nowhere.
   resource appSettings 'config' = {
     name: 'appsettings'
     properties: union(platformSettings, settings, signInSettings)
   }
 }
 
-resource signIn 'Microsoft.Web/sites/config@2025-03-01' = if (httpAuth == 'entra') {
+// Deployed in both modes. A deployment never deletes what a template no longer names, so a sign-in that is only left out
+// would stay on after the way back to host keys.
+resource signIn 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'authsettingsV2'
   properties: {
     platform: {
-      enabled: true
+      enabled: entra
     }
     globalValidation: {
-      requireAuthentication: true
+      requireAuthentication: entra
       // A browser is sent to sign in, for the coverage page; a program sends a token with its request.
-      unauthenticatedClientAction: 'RedirectToLoginPage'
-      redirectToProvider: 'azureactivedirectory'
+      unauthenticatedClientAction: entra ? 'RedirectToLoginPage' : 'AllowAnonymous'
+      redirectToProvider: entra ? 'azureactivedirectory' : null
     }
     httpSettings: {
       requireHttps: true
     }
-    identityProviders: {
-      azureActiveDirectory: {
-        enabled: true
-        registration: {
-          clientId: entraClientId
-          clientSecretSettingName: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
-          openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
-        }
-        validation: {
-          allowedAudiences: [entraClientId, 'api://${entraClientId}']
-          defaultAuthorizationPolicy: {
-            allowedApplications: union([entraClientId], entraAllowedApplications)
-          }
-        }
-      }
-    }
+    identityProviders: entra ? { azureActiveDirectory: entraProvider } : {}
     login: {
       tokenStore: {
         enabled: false // the app needs to know who calls, not to act in their name
@@ -190,6 +219,22 @@ resource signIn 'Microsoft.Web/sites/config@2025-03-01' = if (httpAuth == 'entra
     }
   }
   dependsOn: [app::appSettings]
+}
+
+// The host's log by a second way: it is there even if telemetry cannot be sent. No other category: one of them records
+// addresses with their query, and so the key of a caller.
+resource hostLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: app
+  name: 'to-workspace'
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'FunctionAppLogs'
+        enabled: true
+      }
+    ]
+  }
 }
 
 @description('Name of the function app.')

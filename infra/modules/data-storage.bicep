@@ -21,19 +21,25 @@ param containerName string
 @description('Required. What the app puts before every blob name.')
 param prefix string
 
-@description('Required. Name of the identity of the app. Role assignments are named after it.')
+@description('Required. Name of the identity of the app. Role assignments are named after it, so that what-if can predict them.')
 param appIdentityName string
 
 @description('Required. Object id of the identity of the app.')
 param appPrincipalId string
 
-@description('Required. Forbids that the account is deleted.')
+@description('Required. Object id of a person, group or application that may read the events; empty for nobody new.')
+param readerPrincipalId string
+
+@description('Required. Puts a lock on the account, so that nobody deletes it by accident.')
 param protect bool
+
+@description('Required. Makes directories real (ADLS Gen2). Fixed when the account is made.')
+param hierarchicalNamespace bool
 
 @description('Required. Turns access from public networks off; private endpoints take its place.')
 param privateNetworking bool
 
-@description('Required. Addresses that may reach the account all the same while private networking is on.')
+@description('Required. Public addresses that may still reach the account while private networking is on.')
 param allowedIpAddresses array
 
 @description('Required. Days after its last change that an event blob moves to the cool tier.')
@@ -51,6 +57,45 @@ param workspaceId string
 // Azure's built-in roles by name; their ids are the same in every tenant.
 var roleIds = loadJsonContent('../roles.json')
 
+// No rule deletes a current blob by its age. A lifecycle rule looks at one blob at a time, so a day would lose blobs while
+// its manifest still lists them. The app deletes old days itself (EXPORT_RETENTION_DAYS), the manifest first.
+var coolDown = {
+  name: 'events-cool-down'
+  enabled: true
+  type: 'Lifecycle'
+  definition: {
+    filters: {
+      blobTypes: ['blockBlob']
+      prefixMatch: ['${containerName}/${prefix}events/']
+    }
+    actions: {
+      baseBlob: {
+        tierToCool: {
+          daysAfterModificationGreaterThan: coolAfterDays
+        }
+      }
+    }
+  }
+}
+
+var deleteOldVersions = {
+  name: 'old-versions-go'
+  enabled: true
+  type: 'Lifecycle'
+  definition: {
+    filters: {
+      blobTypes: ['blockBlob']
+    }
+    actions: {
+      version: {
+        delete: {
+          daysAfterCreationGreaterThan: oldVersionDays
+        }
+      }
+    }
+  }
+}
+
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
   location: location
@@ -63,13 +108,18 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     accessTier: 'Hot'
     allowBlobPublicAccess: false
     allowCrossTenantReplication: false
+    // This also rules out the two kinds of SAS that a key signs. A user delegation SAS still works.
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
+    isHnsEnabled: hierarchicalNamespace
     minimumTlsVersion: 'TLS1_2'
     publicNetworkAccess: privateNetworking && empty(allowedIpAddresses) ? 'Disabled' : 'Enabled'
     supportsHttpsTrafficOnly: true
     networkAcls: {
-      bypass: 'None'
+      // Azure's lifecycle management comes from outside the network. Its documentation says that a firewall may block
+      // it unless trusted services are let in; then nothing would cool down, and old versions would stay for ever. The
+      // exception holds while public access is off. A trusted service still needs a role to read anything.
+      bypass: 'AzureServices'
       defaultAction: privateNetworking ? 'Deny' : 'Allow'
       ipRules: [
         for address in allowedIpAddresses: {
@@ -83,7 +133,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   resource blobs 'blobServices' = {
     name: 'default'
     properties: {
-      isVersioningEnabled: true
+      // An account with real directories has no versions: what is overwritten or replaced is only soft-deleted.
+      isVersioningEnabled: !hierarchicalNamespace
       deleteRetentionPolicy: {
         enabled: true
         days: deletedRetentionDays
@@ -103,46 +154,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     name: 'default'
     properties: {
       policy: {
-        rules: [
-          {
-            name: 'events-cool-down'
-            enabled: true
-            type: 'Lifecycle'
-            definition: {
-              filters: {
-                blobTypes: ['blockBlob']
-                prefixMatch: ['${containerName}/${prefix}events/']
-              }
-              // No rule deletes a current blob by its age. A lifecycle rule goes blob by blob, by each one's last
-              // change, and a day would lose blobs under a manifest that still lists them. Retention is the app's
-              // business (EXPORT_RETENTION_DAYS): it takes the manifest away first.
-              actions: {
-                baseBlob: {
-                  tierToCool: {
-                    daysAfterModificationGreaterThan: coolAfterDays
-                  }
-                }
-              }
-            }
-          }
-          {
-            name: 'old-versions-go'
-            enabled: true
-            type: 'Lifecycle'
-            definition: {
-              filters: {
-                blobTypes: ['blockBlob']
-              }
-              actions: {
-                version: {
-                  delete: {
-                    daysAfterCreationGreaterThan: oldVersionDays
-                  }
-                }
-              }
-            }
-          }
-        ]
+        rules: concat([coolDown], hierarchicalNamespace ? [] : [deleteOldVersions])
       }
     }
     // A rule about versions is refused while versioning is off.
@@ -150,7 +162,9 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   }
 }
 
-// The container only, not the account: the app has no business in another one.
+// On the container only, because the app needs no other. This role cannot delete versions (only Owner can), so a stolen
+// identity of the app can delete every event and still leaves the old versions to restore. An immutability
+// policy would add protection from administrators only, and the app overwrites status blobs and deletes days by design.
 resource appWrites 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: account::blobs::container
   name: guid(account::blobs::container.id, appIdentityName, roleIds['Storage Blob Data Contributor'])
@@ -164,7 +178,20 @@ resource appWrites 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// It holds off `azd down`, the portal and a mistyped command. Blobs can still be written and deleted.
+resource readerReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(readerPrincipalId)) {
+  scope: account::blobs::container
+  name: guid(account::blobs::container.id, readerPrincipalId, roleIds['Storage Blob Data Reader'])
+  properties: {
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Blob Data Reader']
+    )
+    principalId: readerPrincipalId
+  }
+}
+
+// Stops `azd down`, the portal and a mistyped command. Blobs can still be written and deleted. While it is there, nobody can
+// remove a role assignment or a private endpoint of the account either: delete the lock first, `azd provision` makes it again.
 resource keep 'Microsoft.Authorization/locks@2020-05-01' = if (protect) {
   scope: account
   name: 'keep-events'

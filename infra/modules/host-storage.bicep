@@ -1,5 +1,5 @@
 // The storage account of the Functions host: deployed packages, the host's own state, and the queue of exports.
-// No event ever lands here.
+// No event is ever stored here.
 
 @description('Required. Name of the account.')
 @minLength(3)
@@ -19,11 +19,14 @@ param redundancy string
 @description('Required. Name of the queue of exports.')
 param queueName string
 
-@description('Required. Name of the identity of the app. Role assignments are named after it.')
+@description('Required. Name of the identity of the app. Role assignments are named after it, so that what-if can predict them.')
 param appIdentityName string
 
 @description('Required. Object id of the identity of the app.')
 param appPrincipalId string
+
+@description('Required. Object id of a person, group or application that may peek into the poison queue; empty for nobody new.')
+param readerPrincipalId string
 
 @description('Required. Turns access from public networks off; private endpoints take its place.')
 param privateNetworking bool
@@ -52,7 +55,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
     supportsHttpsTrafficOnly: true
     networkAcls: {
-      bypass: 'None'
+      bypass: 'None' // no lifecycle rule and no other trusted service works on this account
       defaultAction: privateNetworking ? 'Deny' : 'Allow'
     }
   }
@@ -60,7 +63,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   resource blobs 'blobServices' = {
     name: 'default'
     properties: {
-      // The host's state is rebuilt by the host; what helps here is to find a deleted package again.
+      // The host rebuilds its own state. Soft delete is for a deployed package that was deleted.
       deleteRetentionPolicy: {
         enabled: true
         days: 7
@@ -83,14 +86,14 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
       name: queueName
     }
 
-    // The host would make it at the first message that it gives up; the function that reads it should not wait for that.
+    // The host would make it with the first message that it gives up. `give_up` reads it from the start.
     resource poison 'queues' = {
       name: '${queueName}-poison'
     }
   }
 }
 
-// The host needs all three on the whole account: it names containers, queues and tables of its own.
+// The host needs all three on the whole account, because it makes containers, queues and tables itself.
 var hostRoles = [
   'Storage Blob Data Owner'
   'Storage Queue Data Contributor'
@@ -109,8 +112,20 @@ resource hostRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-// Only writes: reads would be the host's polling, and cost more than they tell. A message put into the poison queue
-// is a write, and one alert waits for it.
+resource readerPeeks 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(readerPrincipalId)) {
+  scope: account::queues::poison
+  name: guid(account::queues::poison.id, readerPrincipalId, roleIds['Storage Queue Data Reader'])
+  properties: {
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Queue Data Reader']
+    )
+    principalId: readerPrincipalId
+  }
+}
+
+// Only writes: reads are the host's polling, and cost more than they tell. A message that is put into the poison queue is a
+// write, and an alert reads this log.
 resource queueLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: account::queues
   name: 'to-workspace'
@@ -119,6 +134,25 @@ resource queueLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = 
     logs: [
       {
         category: 'StorageWrite'
+        enabled: true
+      }
+    ]
+  }
+}
+
+// Who replaced or deleted a deployed package. The host's own locks are writes too, about 10 MB of log lines a day.
+resource blobLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: account::blobs
+  name: 'to-workspace'
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'StorageWrite'
+        enabled: true
+      }
+      {
+        category: 'StorageDelete'
         enabled: true
       }
     ]

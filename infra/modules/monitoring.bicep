@@ -1,4 +1,4 @@
-// Where log lines go: a workspace and the Application Insights resource that writes into it.
+// The workspace of the log lines, and the Application Insights resource that writes into it.
 
 @description('Required. Name of the Log Analytics workspace.')
 param workspaceName string
@@ -12,7 +12,7 @@ param location string
 @description('Required. Tags of every resource.')
 param tags object
 
-@description('Required. Days that log lines are kept. What is above 90 costs extra.')
+@description('Required. Days that log lines are kept. Above 31 the storage logs cost extra; lines of the app (App* tables) above 90.')
 param retentionDays int
 
 @description('Required. Name of the identity of the app. Its role assignment is named after it.')

@@ -1,4 +1,5 @@
-// The network of the app: a subnet that it sends from, a subnet for private endpoints, and one way out.
+// The network of the app: the subnet that it sends from, the subnet of the private endpoints, and the way out to the
+// internet. Setting privateNetworking back to false does not delete any of it; the deployment guide says how.
 
 @description('Required. Name of the virtual network; other names are made from it.')
 param name string
@@ -8,6 +9,8 @@ param location string
 
 @description('Required. Tags of every resource.')
 param tags object
+
+var appSubnetPrefix = '10.20.0.0/26'
 
 resource outboundAddress 'Microsoft.Network/publicIPAddresses@2025-01-01' = {
   name: '${name}-outbound'
@@ -21,7 +24,7 @@ resource outboundAddress 'Microsoft.Network/publicIPAddresses@2025-01-01' = {
   }
 }
 
-// Amplitude is on the internet, and a subnet of today has no way out unless it is given one. The address is fixed.
+// Amplitude is on the internet, and a new subnet has no way out unless it gets one. The address is fixed.
 resource gateway 'Microsoft.Network/natGateways@2025-01-01' = {
   name: '${name}-outbound'
   location: location
@@ -45,13 +48,28 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-01-01' = {
   properties: {
     securityRules: [
       {
-        name: 'https-from-the-network'
+        name: 'https-from-the-app'
         properties: {
           access: 'Allow'
           direction: 'Inbound'
           priority: 100
           protocol: 'Tcp'
-          sourceAddressPrefix: 'VirtualNetwork'
+          // Written out: whether the tag VirtualNetwork covers a subnet that is delegated to Flex Consumption is documented
+          // nowhere.
+          sourceAddressPrefix: appSubnetPrefix
+          sourcePortRange: '*'
+          destinationAddressPrefix: 'VirtualNetwork'
+          destinationPortRange: '443'
+        }
+      }
+      {
+        name: 'https-from-the-network'
+        properties: {
+          access: 'Allow'
+          direction: 'Inbound'
+          priority: 110
+          protocol: 'Tcp'
+          sourceAddressPrefix: 'VirtualNetwork' // peered networks too: readers of the events
           sourcePortRange: '*'
           destinationAddressPrefix: 'VirtualNetwork'
           destinationPortRange: '443'
@@ -82,12 +100,12 @@ resource network 'Microsoft.Network/virtualNetworks@2025-01-01' = {
     addressSpace: {
       addressPrefixes: ['10.20.0.0/24']
     }
-    // Subnets stand inside the network: as resources of their own, each deployment would take them away and back.
+    // Subnets are listed inside the network. As separate resources, each deployment would delete and recreate them.
     subnets: [
       {
         name: 'app'
         properties: {
-          addressPrefix: '10.20.0.0/26'
+          addressPrefix: appSubnetPrefix
           defaultOutboundAccess: false
           natGateway: {
             id: gateway.id
@@ -96,7 +114,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-01-01' = {
             {
               name: 'flex-consumption'
               properties: {
-                // Flex Consumption's own; Microsoft.Web/serverFarms is that of the other plans.
+                // For Flex Consumption; the other plans use Microsoft.Web/serverFarms.
                 serviceName: 'Microsoft.App/environments'
               }
             }

@@ -1,4 +1,4 @@
-// Private ways to the storage accounts and the vault, and the DNS zones by which the app finds them.
+// Private endpoints, and the DNS zones by which the app finds them.
 
 @description('Required. Region.')
 param location string
@@ -9,40 +9,28 @@ param tags object
 @description('Required. Resource id of the virtual network.')
 param networkId string
 
-@description('Required. Resource id of the subnet that the endpoints stand in.')
+@description('Required. Resource id of the subnet of the endpoints.')
 param subnetId string
 
-@description('Required. Resource id of the storage account with the events.')
-param dataStorageId string
-
-@description('Required. Resource id of the storage account of the Functions host.')
-param hostStorageId string
-
-@description('Required. Resource id of the vault.')
-param vaultId string
+@description('Required. What to reach: `name` of the endpoint, `type` and `resource` (its name) of the target, and `service`: blob, dfs, queue, sites, table or vault.')
+param endpoints array
 
 var zoneNames = {
   blob: 'privatelink.blob.${environment().suffixes.storage}'
+  dfs: 'privatelink.dfs.${environment().suffixes.storage}'
   queue: 'privatelink.queue.${environment().suffixes.storage}'
+  sites: 'privatelink.azurewebsites.net'
   table: 'privatelink.table.${environment().suffixes.storage}'
-  // `suffixes.keyvaultDns` starts with a dot and has no "core" in it; the zone's name is fixed.
+  // Not from `suffixes.keyvaultDns`: that starts with a dot and lacks "core".
   vault: 'privatelink.vaultcore.azure.net'
 }
 
-var services = ['blob', 'queue', 'table', 'vault']
-
-var endpoints = [
-  { name: 'data-blob', target: dataStorageId, service: 'blob' }
-  { name: 'host-blob', target: hostStorageId, service: 'blob' }
-  { name: 'host-queue', target: hostStorageId, service: 'queue' }
-  { name: 'host-table', target: hostStorageId, service: 'table' }
-  { name: 'vault', target: vaultId, service: 'vault' }
-]
+var services = union(map(endpoints, endpoint => endpoint.service), [])
 
 resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
   for service in services: {
     name: zoneNames[service]
-    location: 'global' // a zone holds names, no data, and knows no region
+    location: 'global' // a zone holds names, no data, and has no region
     tags: tags
   }
 ]
@@ -75,7 +63,7 @@ resource privateEndpoints 'Microsoft.Network/privateEndpoints@2025-01-01' = [
         {
           name: endpoint.name
           properties: {
-            privateLinkServiceId: endpoint.target
+            privateLinkServiceId: resourceId(endpoint.type, endpoint.resource)
             groupIds: [endpoint.service]
           }
         }

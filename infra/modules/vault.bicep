@@ -18,20 +18,20 @@ param protect bool
 @description('Required. Turns access from public networks off; a private endpoint takes its place.')
 param privateNetworking bool
 
-@description('Required. Addresses that may reach the vault all the same while private networking is on.')
+@description('Required. Public addresses that may still reach the vault while private networking is on.')
 param allowedIpAddresses array
 
-@description('Required. Name of the identity of the app. Role assignments are named after it.')
+@description('Required. Name of the identity of the app. Role assignments are named after it, so that what-if can predict them.')
 param appIdentityName string
 
 @description('Required. Object id of the identity of the app, which reads the secrets.')
 param appPrincipalId string
 
-@description('Required. Object id of who may set the secrets; empty for nobody new.')
+@description('Required. Object id of the person, group or service principal that may set the secrets; empty for nobody new.')
 param keysPrincipalId string
 
-@description('Required. What that is.')
-@allowed(['Group', 'ServicePrincipal', 'User'])
+@description('Required. What `keysPrincipalId` is; empty to let Azure look it up.')
+@allowed(['', 'Group', 'ServicePrincipal', 'User'])
 param keysPrincipalType string
 
 @description('Required. Workspace that receives the audit log.')
@@ -92,7 +92,9 @@ resource keysAreSet 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!
       roleIds['Key Vault Secrets Officer']
     )
     principalId: keysPrincipalId
-    principalType: keysPrincipalType
+    // A wrong type fails the deployment (UnmatchedPrincipalType), and nothing tells a template what its deployer is.
+    // Without one, Azure looks the principal up; that is only unreliable for a principal that was made a moment ago.
+    principalType: empty(keysPrincipalType) ? null : keysPrincipalType
   }
 }
 
