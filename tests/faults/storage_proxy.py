@@ -1,6 +1,7 @@
 """A storage account that fails: an HTTP proxy in front of the emulator that breaks just the requests a rule names.
 
-Shared-key signatures cover the path, not the host, so that a request goes through as it came. Loopback only.
+Shared-key signatures cover the path, not the host, so that a request goes through as it came. Loopback only. Besides,
+it honours the first name that a listing asks for (`startFrom`), as Azure does; the emulator ignores it.
 """
 
 from __future__ import annotations
@@ -297,6 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.lost:
             self._hang_up()
             return
+        content = _from_start(content, self.path)
         self._answer(answer.status, answer.reason, answer.getheaders(), proxy.changed(asked, content))
 
     do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = _handle  # noqa: N815 - names that the base class asks for
@@ -338,6 +340,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing: `requests` tells it all."""
+
+
+def _from_start(content: bytes, path: str) -> bytes:
+    """A page of a listing without the names before the one that it was to start from; other answers as they are."""
+    start = parse_qs(urlsplit(path).query).get("startFrom", [""])[0]
+    if not start:
+        return content
+    page = ET.fromstring(content)  # noqa: S314 - the emulator's own answer
+    for blobs in page.iter("Blobs"):
+        for blob in list(blobs):
+            if blob.findtext("Name", "") < start:
+                blobs.remove(blob)
+    return bytes(ET.tostring(page, encoding="utf-8", xml_declaration=True))
 
 
 def _asked(method: str, path: str, lease_action: str) -> Asked:

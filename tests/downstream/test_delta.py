@@ -1,0 +1,354 @@
+"""The Delta table in a folder, read back by other engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import duckdb
+import polars as pl
+import psutil
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from downstream.delta import EventsTable, Replaced, TableError, main
+from downstream.source import FolderSource
+from shared.days.manifest import LandedFile
+from tests.downstream.conftest import ROOT, Warehouse
+from tests.downstream.landed import Landed, hour_of_events
+
+MONDAY, TUESDAY, WEDNESDAY = date(2025, 11, 3), date(2025, 11, 4), date(2025, 11, 5)
+MORNING, NOON, EVENING = (hour_of_events(TUESDAY, hour, 5) for hour in (9, 12, 20))
+GOOD = json.dumps({"uuid": "u", "event_type": "t", "event_id": 7, "event_time": "2025-11-04 09:00:00.000001"}).encode()
+
+
+@pytest.fixture
+def landed(tmp_path: Path) -> Landed:
+    return Landed(tmp_path / "lan[d'ed", "web-")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> str:
+    return str(tmp_path / "table")
+
+
+def update(target: str, source: Landed | FolderSource) -> list[Replaced | TableError]:
+    if isinstance(source, Landed):
+        source = FolderSource(source.folder, source.prefix)
+    return list(EventsTable(target, dict, "web-").update(source))
+
+
+def rows(target: str, query: str) -> list[tuple[Any, ...]]:
+    """What DuckDB finds in the table `events`. Its times have no zone here: DuckDB wants an extension for that."""
+    table = DeltaTable(target).to_pyarrow_table()
+    without_zones = [f.with_type(pa.timestamp("us")) if pa.types.is_timestamp(f.type) else f for f in table.schema]
+    with duckdb.connect() as connection:
+        connection.register("events", table.cast(pa.schema(without_zones)))
+        return connection.sql(query).fetchall()
+
+
+def days(target: str) -> list[tuple[Any, ...]]:
+    return rows(target, "select export_date, export_try, count(*) from events group by all order by all")
+
+
+def test_new_and_changed_days_come_expired_ones_go_and_others_stay(landed: Landed, target: str) -> None:
+    landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
+    landed.export(TUESDAY, {9: [MORNING], 20: [EVENING]}, attempt="00000002", file_format="json.gz")
+    landed.export(WEDNESDAY, {9: [MORNING]}, attempt="00000003")
+
+    assert update(target, landed) == [
+        Replaced(MONDAY, "00000001", 5, 0),
+        Replaced(TUESDAY, "00000002", 10, 0),
+        Replaced(WEDNESDAY, "00000003", 5, 0),
+    ]
+    before = DeltaTable(target)
+    assert update(target, landed) == []
+
+    landed.export(TUESDAY, {9: [MORNING], 12: [NOON], 20: [EVENING]}, attempt="ffffffff")
+    landed.manifest(WEDNESDAY).unlink()
+    assert update(target, landed) == [Replaced(TUESDAY, "ffffffff", 15, 0), Replaced(WEDNESDAY, None, 0, 0)]
+    after = DeltaTable(target)
+
+    assert days(target) == [(MONDAY, "00000001", 5), (TUESDAY, "ffffffff", 15)]
+    assert after.version() == before.version() + 2
+    assert [uri for uri in after.file_uris() if str(MONDAY) in uri] == [
+        uri for uri in before.file_uris() if str(MONDAY) in uri
+    ]
+    assert rows(target, "select raw from events where export_try = 'ffffffff' order by blob, event_id") == [
+        (line.decode(),) for hour in (MORNING, NOON, EVENING) for line in hour.splitlines()
+    ]
+
+
+def test_an_empty_day_is_recorded_once(landed: Landed, target: str) -> None:
+    """A day that becomes empty loses its rows; one that was empty from the start is no change at the next run."""
+    landed.export(MONDAY, {}, attempt="00000001")
+    landed.export(TUESDAY, {9: [MORNING]}, attempt="00000002")
+    update(target, landed)
+    landed.export(TUESDAY, {}, attempt="00000003")
+
+    assert update(target, landed) == [Replaced(TUESDAY, "00000003", 0, 0)]
+    assert update(target, landed) == []
+    assert days(target) == []
+
+
+def test_an_expired_day_may_come_back(landed: Landed, target: str) -> None:
+    landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
+    landed.export(TUESDAY, {9: [MORNING]}, attempt="00000002")
+    update(target, landed)
+    manifest = landed.manifest(TUESDAY).read_bytes()
+    landed.manifest(TUESDAY).unlink()
+    update(target, landed)
+    landed.manifest(TUESDAY).write_bytes(manifest)
+
+    assert update(target, landed) == [Replaced(TUESDAY, "00000002", 5, 0)]
+
+
+def test_columns_and_values_are_those_of_the_silver_events(
+    make_warehouse: Callable[..., Warehouse], target: str
+) -> None:
+    """Times are UTC instants here and have no zone there; otherwise only `raw` and `problem` come on top."""
+    warehouse = make_warehouse("web-")
+    odd = {
+        "uuid": "odd", "event_type": "t", "event_time": "2025-11-04 00:00:00", "session_id": -1, "app": "2.0",
+        "event_properties": {"[Amplitude] Page Counter": 3.0, "a.b": [1, "é"]},
+        "user_properties": {"initial_utm_term": "EMPTY"}, "plan": None, "data": "text", "paying": "true",
+        "location_lat": 1.5,
+    }  # fmt: skip
+    warehouse.landed.export(TUESDAY, {9: [MORNING], 20: [EVENING, json.dumps(odd).encode()]}, attempt="00000001")
+    warehouse.dbt("build", "--select", "+events")
+    update(target, warehouse.landed)
+
+    silver = warehouse.rows("from silver.events order by uuid")
+    described = [row[0] for row in warehouse.rows("describe silver.events")]
+    columns = ", ".join(f'"{name}"' for name in described)
+    assert [row[0] for row in rows(target, "describe events")] == [*described, "raw", "problem"]
+    assert rows(target, f"select {columns} from events order by uuid") == silver  # noqa: S608 - names of columns
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b'{"name":"\\ud83d"}', "not a JSON object"),
+        (b'{"name":"\\p"}', "not a JSON object"),
+        (b'{"name":"a\tb"}', "not a JSON object"),
+        (b'{"name":"a\0b"}', "not a JSON object"),
+        (b'{"name":', "not a JSON object"),
+        (b"[1]", "not a JSON object"),
+        (b'{"name":"\xff"}', "not UTF-8"),
+        (b'{"uuid":"x","event_time":"2022:05:27 10:00:00","app":"none"}', "event_time, app"),
+        (b'{"uuid":"x","event_time":"300000-01-01 10:00:00"}', "event_time"),
+        (b'{"uuid":"x","event_time":"infinity"}', "event_time"),
+        (b'{"event_type":"without uuid"}', None),
+        (b'{"uuid":"x","event_properties":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}", None),
+        (b' \t{"uuid":"x"} \r', None),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_bad_line_stops_nothing(landed: Landed, target: str, line: bytes, problem: str | None) -> None:
+    """It is a row, so that a day has as many rows as its manifest has events."""
+    landed.export(TUESDAY, {9: [b"\n".join([GOOD, line, b" \t", GOOD])]}, attempt="00000001")
+
+    assert update(target, landed) == [Replaced(TUESDAY, "00000001", 3, int(problem is not None))]
+    assert rows(target, "select raw, problem from events order by event_id nulls first limit 1") == [
+        (line.decode(errors="replace"), problem)
+    ]
+    assert rows(target, "select count(*), count(problem) from events where event_id = 7 and uuid = 'u'") == [(2, 0)]
+
+
+def test_a_line_of_40_mb(landed: Landed, target: str) -> None:
+    line = b'{"uuid":"long","event_type":"' + b"x" * 40_000_000 + b'"}'
+    landed.export(TUESDAY, {9: [b"\n".join([GOOD, line, GOOD])]}, attempt="00000001")
+
+    assert update(target, landed) == [Replaced(TUESDAY, "00000001", 3, 0)]
+    assert rows(target, "select length(event_type), length(raw) from events where uuid = 'long'") == [
+        (40_000_000, len(line))
+    ]
+
+
+@pytest.mark.parametrize("file_format", ["json", "json.gz"])
+def test_a_damaged_file_fails_its_day_and_no_other(landed: Landed, target: str, file_format: str) -> None:
+    landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
+    update(target, landed)
+    damaged = landed.export(MONDAY, {9: [MORNING, EVENING]}, attempt="00000002", file_format=file_format)["files"][1]
+    landed.export(TUESDAY, {9: [MORNING]}, attempt="00000003")
+    stored = landed.folder / damaged["name"]
+    stored.write_bytes(stored.read_bytes()[:-9])
+
+    failed, done = update(target, landed)
+    assert isinstance(failed, TableError)
+    assert f"{MONDAY} is as it was before" in str(failed)
+    assert damaged["name"] in str(failed)
+    assert done == Replaced(TUESDAY, "00000003", 5, 0)
+    assert days(target) == [(MONDAY, "00000001", 5), (TUESDAY, "00000003", 5)]
+
+
+def test_a_source_without_manifests_empties_no_table(landed: Landed, target: str) -> None:
+    landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
+    update(target, landed)
+    landed.manifest(MONDAY).unlink()
+
+    with pytest.raises(TableError, match="EXPORT_PREFIX"):
+        update(target, landed)
+    assert days(target) == [(MONDAY, "00000001", 5)]
+
+
+def test_a_table_of_something_else_is_left_alone(landed: Landed, target: str) -> None:
+    landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
+    write_deltalake(target, pa.table({"export_date": [MONDAY]}))
+
+    with pytest.raises(TableError, match="another target"):
+        update(target, landed)
+    assert DeltaTable(target).version() == 0
+
+    other = str(Path(target).with_name("other"))
+    update(other, landed)
+    with pytest.raises(TableError, match="EXPORT_PREFIX"):
+        list(EventsTable(other, dict, "app-").update(FolderSource(landed.folder, "web-")))
+
+
+class Interrupted(FolderSource):
+    """A source in which something happens when the first file is opened: the table and the manifest have been read."""
+
+    def __init__(self, landed: Landed, then: Callable[[], object]) -> None:
+        super().__init__(landed.folder, landed.prefix)
+        self._then: Callable[[], object] | None = then
+
+    @contextmanager
+    def open(self, file: LandedFile) -> Iterator[Iterator[bytes]]:
+        then, self._then = self._then, None
+        if then:
+            with ThreadPoolExecutor(1) as other:  # this is a thread of delta-rs, in which it cannot be called again
+                other.submit(then).result()
+        with super().open(file) as stored:
+            yield stored
+
+
+def test_of_two_writers_at_the_same_day_one_commits(landed: Landed, target: str) -> None:
+    """Each has opened the table before the other commits."""
+    for day, attempt in ((MONDAY, "00000001"), (TUESDAY, "00000002")):
+        landed.export(day, {9: [MORNING]}, attempt=attempt)
+    barrier = Barrier(2)
+    outcomes: list[Replaced | TableError] = []
+    writers = [
+        Thread(target=lambda: outcomes.extend(update(target, Interrupted(landed, lambda: barrier.wait(60)))))
+        for _ in range(2)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    assert sorted(outcomes, key=str) == [Replaced(MONDAY, "00000001", 5, 0), Replaced(TUESDAY, "00000002", 5, 0)]
+    assert days(target) == [(MONDAY, "00000001", 5), (TUESDAY, "00000002", 5)]
+    assert DeltaTable(target).version() == 2
+
+
+@pytest.mark.parametrize("newer", [{9: [EVENING]}, {}], ids=["with events", "empty"])
+@pytest.mark.parametrize("held", [True, False], ids=["a day that is there", "a new day"])
+def test_an_older_manifest_never_replaces_a_newer_one(
+    landed: Landed, target: str, newer: dict[int, list[bytes]], *, held: bool
+) -> None:
+    """While a writer reads one export, another exports the day again and loads that."""
+    landed.export(MONDAY, {}, attempt="00000001")
+    if held:
+        landed.export(TUESDAY, {9: [NOON]}, attempt="00000002")
+    update(target, landed)
+    landed.export(TUESDAY, {9: [MORNING]}, attempt="00000003")
+
+    def overtake() -> None:
+        landed.export(TUESDAY, newer, attempt="00000004")
+        assert len(update(target, landed)) == 1
+
+    assert update(target, Interrupted(landed, overtake)) == []
+    assert days(target) == ([(TUESDAY, "00000004", 5)] if newer else [])
+
+
+def test_a_day_whose_files_are_replaced_while_it_is_read_is_read_again(landed: Landed, target: str) -> None:
+    old = landed.export(TUESDAY, {9: [MORNING], 20: [EVENING]}, attempt="00000001")["files"]
+
+    def overtake() -> None:
+        landed.export(TUESDAY, {9: [EVENING]}, attempt="00000002")
+        for file in old:
+            (landed.folder / file["name"]).unlink()
+
+    assert update(target, Interrupted(landed, overtake)) == [Replaced(TUESDAY, "00000002", 5, 0)]
+
+
+def test_a_listed_file_that_stays_away_is_an_error(landed: Landed, target: str) -> None:
+    (file,) = landed.export(TUESDAY, {9: [MORNING]}, attempt="00000001")["files"]
+    (landed.folder / file["name"]).unlink()
+
+    (outcome,) = update(target, landed)
+    assert isinstance(outcome, TableError)
+    assert "overtaken 5 times" in str(outcome)
+
+
+def test_every_engine_can_read_it(landed: Landed, target: str) -> None:
+    """The table asks no more of a reader than the first version of the protocol, and its times have a zone."""
+    landed.export(TUESDAY, {9: [MORNING]}, attempt="00000001")
+    update(target, landed)
+
+    protocol = DeltaTable(target).protocol()
+    assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
+    frame = pl.read_delta(target).sort("event_id")
+    assert frame["raw"].to_list() == MORNING.decode().splitlines()
+    assert frame["event_time"].dtype == pl.Datetime("us", "UTC")
+
+
+def test_optimize_and_vacuum_keep_every_row(landed: Landed, target: str, capsys: pytest.CaptureFixture[str],
+                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("EXPORT_PREFIX", landed.prefix)
+    landed.export(TUESDAY, {9: [MORNING]}, attempt="00000001")
+    command = [target, "--mirror", str(landed.folder)]
+
+    assert main([*command, "--optimize", "--vacuum"]) == 0
+    assert capsys.readouterr().out == f"{TUESDAY}: 5 events of try 00000001\n"
+    assert main(command) == 0
+    assert capsys.readouterr().out == ""
+    assert days(target) == [(TUESDAY, "00000001", 5)]
+
+
+def test_the_command_names_the_day_that_failed(landed: Landed, target: str, capsys: pytest.CaptureFixture[str],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("EXPORT_PREFIX", landed.prefix)
+    monkeypatch.chdir(landed.folder.parent)
+    landed.export(TUESDAY, {9: [GOOD + b"\n{"]}, attempt="00000001")
+    (file,) = landed.export(WEDNESDAY, {9: [MORNING]}, attempt="00000002")["files"]
+    (landed.folder / file["name"]).write_bytes(EVENING)
+
+    assert main([target, "--mirror", str(landed.folder)]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{TUESDAY}: 2 events of try 00000001, 1 of them with a problem\n"
+    assert said.err.startswith(f"TableError: {WEDNESDAY} is as it was before: TableError: {file['name']}")
+    assert main([target]) == 2
+    assert "EXPORT_STORAGE" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_memory_does_not_grow_with_the_day(landed: Landed, target: str) -> None:
+    """A day of about 1 GB is loaded in less than 512 MiB."""
+    landed.export(TUESDAY, {h: [hour_of_events(TUESDAY, h, 20_000)] for h in range(24)}, attempt="00000001")
+    command = [sys.executable, "-m", "downstream.delta", target, "--mirror", str(landed.folder)]
+    peak = 0
+    with psutil.Popen(
+        command, cwd=ROOT, env=os.environ | {"EXPORT_PREFIX": "web-"}, stdout=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None:
+            peak = max(peak, process.memory_info().rss)
+            try:
+                process.wait(0.02)
+            except psutil.TimeoutExpired:
+                continue
+    assert process.returncode == 0
+    assert peak < 512 * 1024 * 1024
