@@ -69,6 +69,13 @@ def backfill(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     return routes.answer(req, lambda: routes.backfill(opened(), req, messages.set), os.environ)
 
 
+@app.function_name("withdraw")
+@app.route("exports/{date?}", methods=["DELETE"])
+def withdraw(req: func.HttpRequest) -> func.HttpResponse:
+    """Take back queued runs, of one day or of a range."""
+    return routes.answer(req, lambda: routes.withdraw(opened(), req), os.environ)
+
+
 @app.function_name("status")
 @app.route("exports/{date}", methods=["GET"])
 def status(req: func.HttpRequest) -> func.HttpResponse:

@@ -58,6 +58,7 @@ class Settings:
     schedule: str
     queue: str
     lookback_days: int
+    recheck: Literal["all", "empty-hours", "off"]
     start_date: date | None
     retention_days: int
     http_auth: Literal["function", "entra"]
@@ -163,6 +164,7 @@ def _load(reader: _Reader) -> Settings:
             "a queue's name: 3 to 56 lower-case letters, digits and single hyphens",
         ),
         lookback_days=reader.whole("EXPORT_LOOKBACK_DAYS", 7, 0, 366),
+        recheck=reader.choice("EXPORT_RECHECK", "all", ("all", "empty-hours", "off")),  # type: ignore[arg-type]
         start_date=reader.day("EXPORT_START_DATE"),
         retention_days=reader.whole("EXPORT_RETENTION_DAYS", 0, 0, MAX_DAYS),
         http_auth=reader.choice("EXPORT_HTTP_AUTH", "function", ("function", "entra")),  # type: ignore[arg-type]
@@ -229,7 +231,7 @@ class _Reader:
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.text(name, default).lower()
         if value not in choices:
-            self._wrong(name, f"must be {' or '.join(choices)}, not {value[:40]!r}")
+            self._wrong(name, f"must be {', '.join(choices[:-1])} or {choices[-1]}, not {value[:40]!r}")
             return default
         return value
 

@@ -36,15 +36,16 @@ def make_app(functions: Sequence[Function], worker: Worker, *, route_prefix: str
     for function in functions:
         if function.trigger["type"] != "httpTrigger":
             continue
-        path = "/".join(["", *filter(None, (route_prefix, _route(function)))])
         handler = _http_handler(function, worker)
         if function.trigger.get("authLevel", "FUNCTION").upper() != "ANONYMOUS":
             handler = guard(handler)
         for method in function.trigger.get("methods") or ["*"]:
-            try:
-                app.router.add_route(method, path, handler)
-            except (ValueError, RuntimeError) as error:
-                raise LoadError(f"function {function.name}: route {path}: {error}") from error
+            for route in _routes(function):
+                path = "/".join(["", *filter(None, (route_prefix, route))])
+                try:
+                    app.router.add_route(method, path, handler)
+                except (ValueError, RuntimeError) as error:
+                    raise LoadError(f"function {function.name}: route {path}: {error}") from error
     timers = {function.name: function for function in functions if function.trigger["type"] == "timerTrigger"}
     app.router.add_route("POST", "/admin/functions/{name}", guard(_timer_handler(timers, worker)))
     return app
@@ -75,11 +76,15 @@ async def _no_such_method(request: web.Request, handler: Handler) -> web.StreamR
         return web.Response(status=404)
 
 
-def _route(function: Function) -> str:
-    route: str = function.trigger.get("route") or function.name
+def _routes(function: Function) -> list[str]:
+    """The paths of a function: two if the last segment is optional, as in `things/{name?}`."""
+    route: str = (function.trigger.get("route") or function.name).strip("/")
+    without, _, last = route.rpartition("/")
+    if re.fullmatch(r"\{\w+\?\}", last):
+        return [without, f"{without}/{last.replace('?', '')}"]
     if re.search(r"\{[^}]*[^\w}][^}]*\}", route):
         raise LoadError(f"function {function.name}: this host knows only {{name}} in a route, not {route}")
-    return route.strip("/")
+    return [route]
 
 
 def _http_handler(function: Function, worker: Worker) -> Handler:

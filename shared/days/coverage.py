@@ -17,7 +17,7 @@ from shared.settings import Settings
 from shared.storage.container import Blob, Container
 
 LANDED = ("complete", "empty")
-_RUN_STATUSES = ("queued", "running", "complete", "failed", "expired")
+_RUN_STATUSES = ("queued", "running", "complete", "failed", "withdrawn", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def _row(day: date, manifest: Blob | None, status: Blob | None) -> Row:
     run_status, error = _run(status)
     started = from_iso(status.metadata.get("started_at")) if status else None
     if manifest is None:
-        # A run that was complete, and no manifest: somebody took it away.
-        word = "missing" if run_status in ("", "complete") else run_status
+        # Without a manifest, somebody took a complete run's day away, and a withdrawn run landed nothing.
+        word = "missing" if run_status in ("", "complete", "withdrawn") else run_status
         return Row(day, word, error=error, run_status=run_status, run_started_at=started)
     figures = manifest.metadata
     return Row(

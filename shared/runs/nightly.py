@@ -25,8 +25,8 @@ LONGER_THAN_ANY_TRY = timedelta(hours=24)
 """What is older than this was left by a try that is dead: no try lives for so long."""
 TIDYING_SECONDS = 900
 """How long expiry and sweep may take before the days are queued; what is left goes the next night."""
-LATE_HOURS = timedelta(hours=24)
-"""How long after a day's end its hours may still come late."""
+RECHECK_AFTER = timedelta(hours=24)
+"""How long after a day's end its events may still come late: an export that began earlier is made once more."""
 
 
 @dataclass(slots=True)
@@ -101,12 +101,14 @@ class Nightly:
         if not days:
             return []
         rows = read_coverage(self.container, self.settings, days[0], days[-1], self.now)
-        return [row.date for row in rows if row.date == days[-1] or is_wanted(row)]
+        return [row.date for row in rows if row.date == days[-1] or is_wanted(row, self.settings)]
 
     def _ask(self, day: date) -> Asked | None:
         try:
             return self.runs.ask(day, "timer")
-        except DayRunning:
+        except DayRunning as running:
+            if running.foreign:
+                raise running.foreign from None
             return None
 
     def _beyond_retention(self) -> list[date]:
@@ -213,9 +215,10 @@ def looked_at(now: datetime, settings: Settings) -> list[date]:
     return days_between(oldest, newest)
 
 
-def is_wanted(row: Row) -> bool:
-    """Whether a day of the look-back is to be exported: it has not landed, or its empty hours may have come late."""
+def is_wanted(row: Row, settings: Settings) -> bool:
+    """Whether a day of the look-back is to be exported: it has not landed, or its recheck is due (`EXPORT_RECHECK`)."""
     if not row.landed:
         return True
-    asked_early = row.run_started_at is None or row.run_started_at < end_of(row.date) + LATE_HOURS
-    return bool(row.empty_hours) and asked_early
+    if settings.recheck == "off" or (settings.recheck == "empty-hours" and not row.empty_hours):
+        return False
+    return row.run_started_at is None or row.run_started_at < end_of(row.date) + RECHECK_AFTER

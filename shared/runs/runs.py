@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from shared.errors import (
     InvalidMessage,
     PermanentError,
     RunDied,
+    StorageDenied,
     StorageUnavailable,
 )
 from shared.log import log
@@ -34,6 +35,8 @@ from shared.storage.container import Container, Document
 
 QUEUED_FOR = timedelta(hours=1)
 """A run that has been in the queue for so long may be replaced by a new one: its message may be lost."""
+MAX_QUEUED = 366
+"""How many days may be queued by request at a time: a year. It bounds what a mistake can cost."""
 _TRIES = 5
 
 Clock = Callable[[], datetime]
@@ -58,11 +61,20 @@ class Asked:
 
 
 class DayRunning(Exception):
-    """The day is being exported now."""
+    """The day is being exported now. `foreign`: no run holds its lock, but somebody whose lease never ends."""
 
-    def __init__(self, status: RunStatus) -> None:
+    def __init__(self, status: RunStatus, foreign: StorageDenied | None) -> None:
         super().__init__(f"{status.date} is being exported")
         self.status = status
+        self.foreign = foreign
+
+
+class TooManyQueued(Exception):
+    """More days would be queued than may be at a time."""
+
+    def __init__(self, queued: int) -> None:
+        super().__init__(f"{queued} days are queued")
+        self.queued = queued
 
 
 Export = Callable[[DayLock, datetime], Manifest]
@@ -95,8 +107,8 @@ class Runs:
         run_id = uuid.uuid4().hex
         for _ in range(_TRIES):
             document, status = self._read(day)
-            if document and document.leased:
-                raise DayRunning(status or RunStatus(day, "running", "", trigger))
+            if document and (document.leased or document.leased_forever):
+                raise DayRunning(status or RunStatus(day, "running", "", trigger), self._foreign(day, document))
             if status and status.run_id == run_id:
                 return Asked(status, is_new=True)  # written after all: the first answer got lost
             if status and self._waits(status) and (status.replace or not replace):
@@ -118,6 +130,41 @@ class Runs:
                 continue  # somebody else wrote: look again
             log(logging.INFO, "day_queued", date=day, run_id=run_id, trigger=trigger, replace=replace)
             return Asked(queued, is_new=True)
+        raise StorageUnavailable(f"The status of {day} changes all the time; try again in a minute.")
+
+    def check_room(self, days: Sequence[date]) -> None:
+        """Refuse days with which more than `MAX_QUEUED` would be queued at a time: each costs an export.
+
+        Raises:
+            TooManyQueued: queue fewer, or wait.
+
+        """
+        folder = self.names.folder("status")
+        queued = {
+            self.names.day_of(blob.name, "status")
+            for blob in self.container.blobs(folder)
+            if blob.metadata.get("status") == "queued"
+        }
+        if len(queued.union(days)) > MAX_QUEUED:
+            raise TooManyQueued(len(queued))
+
+    def withdraw(self, day: date) -> RunStatus | None:
+        """Take back a day's run that is queued; its message is dropped when it arrives.
+
+        Returns the run's status, `withdrawn`, or `running` for a run that has begun and is left alone. None if there
+        is neither.
+        """
+        for _ in range(_TRIES):
+            document, status = self._read(day)
+            if document and (document.leased or document.leased_forever):
+                return replace(status or RunStatus(day, "", "", ""), status="running")
+            if status is None or status.status != "queued":
+                return None
+            withdrawn = status.now(self.clock(), status="withdrawn", error=None, progress={})
+            with suppress(ConditionNotMet):  # somebody else wrote: look again
+                put_unleased(self.container, self.names.status(day), withdrawn, document)
+                log(logging.INFO, "run_withdrawn", date=day, run_id=status.run_id, trigger=status.trigger)
+                return withdrawn
         raise StorageUnavailable(f"The status of {day} changes all the time; try again in a minute.")
 
     def _waits(self, status: RunStatus) -> bool:
@@ -227,7 +274,10 @@ class Runs:
             return
         for _ in range(_TRIES):
             document, status = self._read(order.day)
-            if document and document.leased:
+            if document and (document.leased or document.leased_forever):
+                foreign = self._foreign(order.day, document)
+                if foreign:
+                    log_failed(order.day, order.run_id, order.trigger, RunError.of(foreign))
                 return
             if status and not self._may_give_up(order, status):
                 return
@@ -248,7 +298,7 @@ class Runs:
         own = status.queued_at is None and status.trigger == order.trigger
         if not (status.run_id == order.run_id or (not order.run_id and own)):
             return False
-        if status.status in ("complete", "expired"):
+        if status.status in ("complete", "withdrawn", "expired"):
             return False
         with suppress(InvalidManifest):  # what nobody can read is not what this run has landed
             landed = self._landed(order.day)
@@ -271,7 +321,7 @@ class Runs:
         if status is None:
             return ""
         if status.run_id == run_id:
-            return "the run is complete" if status.status == "complete" else ""
+            return f"the run is {status.status}" if status.status in ("complete", "withdrawn") else ""
         return "another run has taken its place" if order.run_id else ""
 
     def _locked(self, order: Order, run_id: str, on_wait: Callable[[], None] = lambda: None) -> DayLock:
@@ -297,9 +347,14 @@ class Runs:
     def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
         name = self.names.status(day)
         document = self.container.read(name)
-        if document:
-            check_leasable(self.container, name, document)
         return document, read_status(document.data, name) if document else None
+
+    def _foreign(self, day: date, document: Document) -> StorageDenied | None:
+        try:
+            check_leasable(self.container, self.names.status(day), document)
+        except StorageDenied as error:
+            return error
+        return None
 
     def _put(self, status: RunStatus, over: Document | None) -> None:
         put_unleased(self.container, self.names.status(status.date), status, over)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,17 +19,24 @@ from shared.app import App
 from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
 from shared.days.coverage import died, read_coverage
 from shared.days.manifest import Manifest
-from shared.days.status import read_status
+from shared.days.status import RunStatus, read_status
 from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
 from shared.log import log
 from shared.names import Names
-from shared.runs.runs import Asked, DayRunning
+from shared.runs.runs import MAX_QUEUED, DayRunning, TooManyQueued
 from shared.storage.container import Document
 
 MAX_DAYS = 366
 DEFAULT_DAYS = 30
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_TITLES = {400: "Bad request", 401: "Not signed in", 403: "Forbidden", 404: "Not found", 409: "Day is being exported"}
+_TITLES = {
+    400: "Bad request",
+    401: "Not signed in",
+    403: "Forbidden",
+    404: "Not found",
+    409: "Day is being exported",
+    429: "Too much is queued",
+}
 
 Send = Callable[[list[str]], None]
 """Takes the messages that are to be queued."""
@@ -71,35 +78,40 @@ def answer(
 def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     """POST /api/exports/{date}: queue one day."""
     day, replacing = _day(request), _flag(request, "replace")
+    check_day(day, app.clock(), app.settings.retention_days)
+    _check_room(app, [day])
     try:
         asked = app.runs.ask(day, "http", replace=replacing)
     except DayRunning as running:
         url = _url(request, day)
+        foreign = str(running.foreign or "")
         raise Problem(
             409,
-            f"{day} is being exported now. Follow it at {url}, and ask again when it has ended.",
+            foreign or f"{day} is being exported now. Follow it at {url}, and ask again when it has ended.",
             date=day.isoformat(),
             run_id=running.status.run_id,
             status_url=url,
         ) from None
     if asked.is_new:
         send([asked.order.to_message()])
-    body = _queued(request, asked)
+    body = _run(request, asked.status)
     return _json(202, body, {"Location": body["status_url"]})
 
 
 def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     """POST /api/exports?from=D&to=D: queue each day of a range."""
-    first, last = _param_day(request, "from"), _param_day(request, "to")
-    if first is None or last is None:
-        raise Problem(400, "A backfill needs from and to, as in POST /api/exports?from=2025-11-01&to=2025-11-30.")
-    _check_range(first, last)
+    first, last = _given_range(request, "A backfill")
     replacing = _flag(request, "replace")
     for day in (first, last):
         check_day(day, app.clock(), app.settings.retention_days)
+    days = days_between(first, last)
+    if _flag(request, "missing"):
+        rows = read_coverage(app.container, app.settings, first, last, app.clock())
+        days = [row.date for row in rows if not row.landed]
+    _check_room(app, days)
     messages: list[str] = []
     try:
-        runs = [_asked(app, request, day, messages, replacing=replacing) for day in days_between(first, last)]
+        runs = [_asked(app, request, day, messages, replacing=replacing) for day in days]
     finally:
         # Whatever comes in between: a day that was noted as queued has its message.
         if messages:
@@ -107,20 +119,40 @@ def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpRespon
     return _json(202, {"runs": runs}, {"Location": f"{_url(request)}?from={first}&to={last}"})
 
 
+def _check_room(app: App, days: Sequence[date]) -> None:
+    """Bound what a request, or many, can cost."""
+    try:
+        app.runs.check_room(days)
+    except TooManyQueued as error:
+        raise Problem(
+            429,
+            f"At most {MAX_QUEUED} days may be queued at a time, and {error.queued} are queued already. Ask for fewer, "
+            "wait until some are exported (GET /api/exports shows which), or take queued days back with "
+            "DELETE /api/exports?from=D&to=D.",
+        ) from None
+
+
 def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], *, replacing: bool) -> dict[str, Any]:
     """Ask for one day of a range: what is answered of it. A new run's message is added to `messages`."""
     try:
         asked = app.runs.ask(day, "http", replace=replacing)
     except DayRunning as running:
-        return {
-            "date": day.isoformat(),
-            "run_id": running.status.run_id,
-            "status": "running",
-            "status_url": _url(request, day),
-        }
+        return _run(request, replace(running.status, status="running"))
     if asked.is_new:
         messages.append(asked.order.to_message())
-    return _queued(request, asked)
+    return _run(request, asked.status)
+
+
+def withdraw(app: App, request: func.HttpRequest) -> func.HttpResponse:
+    """DELETE /api/exports/{date} or ?from=D&to=D: take back queued runs that have not started."""
+    if "date" in request.route_params:
+        first = last = _day(request)
+    else:
+        first, last = _given_range(request, "Withdrawing")
+    if last > app.clock().date():
+        check_day(last, app.clock(), 0)
+    found = [app.runs.withdraw(day) for day in days_between(first, last)]
+    return _json(200, {"runs": [_run(request, status) for status in found if status is not None]})
 
 
 def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
@@ -190,6 +222,15 @@ def _range(app: App, request: func.HttpRequest) -> tuple[date, date]:
     return first, last
 
 
+def _given_range(request: func.HttpRequest, what: str) -> tuple[date, date]:
+    first, last = _param_day(request, "from"), _param_day(request, "to")
+    if first is None or last is None:
+        example = f"{request.method} /api/exports?from=2025-11-01&to=2025-11-30"
+        raise Problem(400, f"{what} needs from and to, as in {example}.")
+    _check_range(first, last)
+    return first, last
+
+
 def _check_range(first: date, last: date) -> None:
     if first > last:
         raise Problem(400, f"The range is empty: from ({first}) is after to ({last}).")
@@ -206,7 +247,7 @@ def _check_caller(request: func.HttpRequest, environ: Mapping[str, str]) -> None
         headers.get("X-MS-CLIENT-PRINCIPAL") or headers.get("X-MS-CLIENT-PRINCIPAL-ID")
     ):
         raise Problem(401, "Sign in first: these routes are for members of the organisation (Microsoft Entra ID).")
-    if request.method != "POST":
+    if request.method not in ("POST", "DELETE"):
         return
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     foreign = site not in (None, "same-origin", "none")
@@ -245,12 +286,12 @@ def _url(request: func.HttpRequest, day: date | None = None) -> str:
     return f"{parts.scheme}://{parts.netloc}{route}" + (f"/{day}" if day else "")
 
 
-def _queued(request: func.HttpRequest, asked: Asked) -> dict[str, Any]:
+def _run(request: func.HttpRequest, status: RunStatus) -> dict[str, Any]:
     return {
-        "date": asked.status.date.isoformat(),
-        "run_id": asked.status.run_id,
-        "status": "queued",
-        "status_url": _url(request, asked.status.date),
+        "date": status.date.isoformat(),
+        "run_id": status.run_id,
+        "status": status.status,
+        "status_url": _url(request, status.date),
     }
 
 

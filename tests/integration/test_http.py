@@ -174,6 +174,10 @@ def test_a_locked_day_is_being_exported(
     lease = put_status(blobs, RunStatus(day, "queued", "the-run", "http", queued_at=datetime.now(UTC)))
     lease.acquire()
     facts = {"date": day.isoformat(), "run_id": "the-run", "status_url": url(held_host, day)}
+    assert "az storage blob lease break" in problem(ask(held_host, "POST", f"/{day}"), 409, **facts), "without an end"
+    lease.release()
+    lease = BlobLeaseClient(blobs.get_blob_client(f"status/date={day}.json"))
+    lease.acquire(60)
     for query in ("", "?replace=true"):
         assert facts["status_url"] in problem(ask(held_host, "POST", f"/{day}{query}"), 409, **facts)
     before = day - timedelta(days=1)
@@ -214,6 +218,36 @@ def test_a_range_is_queued_day_by_day(held_host: FunctionsHost, queue: QueueClie
         assert (message["run_id"], message["replace"]) == (run["run_id"], True)
 
 
+def test_queued_runs_can_be_withdrawn(held_host: FunctionsHost, day: date) -> None:
+    """One day or a range; a running day is listed as such, and what is not queued is not listed."""
+    runs = [ask(held_host, "POST", f"/{wanted}").json() for wanted in (day, date(2019, 12, 31), date(2019, 12, 30))]
+    answer = ask(held_host, "DELETE", f"/{day}")
+    assert (answer.status_code, answer.json()) == (200, {"runs": [runs[0] | {"status": "withdrawn"}]})
+    assert ask(held_host, "GET", f"/{day}").json()["status"] == "withdrawn"
+    assert ask(held_host, "GET", f"?from={day}&to={day}").json()["days"][0]["status"] == "missing"
+    assert ask(held_host, "DELETE", f"/{day}").json() == {"runs": []}
+    found = ask(held_host, "DELETE", f"?from=2019-12-01&to={HELD}").json()["runs"]
+    assert [(run["date"], run["status"]) for run in found] == [
+        ("2019-12-30", "withdrawn"),
+        ("2019-12-31", "withdrawn"),
+        (str(HELD), "running"),
+    ]
+    assert "needs from and to" in problem(ask(held_host, "DELETE", ""), 400)
+    assert "is no date" in problem(ask(held_host, "DELETE", "/yesterday"), 400)
+
+
+def test_a_backfill_of_missing_days_and_no_more_than_a_year_at_a_time(
+    held_host: FunctionsHost, blobs: ContainerClient
+) -> None:
+    landed = date(2010, 1, 2)
+    blobs.upload_blob(f"manifests/date={landed}.json", b"{}", metadata={"status": "complete"})
+    runs = ask(held_host, "POST", "?from=2010-01-01&to=2010-01-31&missing=true").json()["runs"]
+    assert (len(runs), str(landed) in [run["date"] for run in runs]) == (30, False)
+    assert "DELETE /api/exports?from=D&to=D" in problem(ask(held_host, "POST", "?from=2011-01-01&to=2011-12-31"), 429)
+    taken_back = ask(held_host, "DELETE", "?from=2010-01-01&to=2010-01-31").json()["runs"]
+    assert len(taken_back) == len(runs)
+
+
 # Dates and ranges that are none
 
 
@@ -228,7 +262,7 @@ NO_DATES = [
 @pytest.mark.parametrize("text", NO_DATES)
 def test_what_is_no_date_is_refused(held_host: FunctionsHost, text: str) -> None:
     """In the path or in the query: 400, which quotes a little of it and never as a header."""
-    for method in ("GET", "POST"):
+    for method in ("GET", "POST", "DELETE"):
         for path in (f"/{text}", f"?from={text}&to=2025-11-04", f"?from=2025-11-04&to={text}"):
             answer = ask(held_host, method, path)
             detail = problem(answer, 400)
@@ -254,7 +288,7 @@ def test_a_day_that_is_not_over_cannot_be_had(held_host: FunctionsHost) -> None:
     assert says in problem(ask(held_host, "POST", f"/{pending}"), 400)
     assert says in problem(ask(held_host, "POST", f"?from={pending - timedelta(days=1)}&to={pending}"), 400)
     for future in (now.date() + timedelta(days=2), date.max):
-        for method in ("GET", "POST"):
+        for method in ("GET", "POST", "DELETE"):
             assert "lies in the future" in problem(ask(held_host, method, f"/{future}"), 400)
 
 
@@ -405,7 +439,8 @@ def test_a_page_of_another_site_starts_nothing(
 ) -> None:
     headers = {name: value.replace("OWN", held_host.url) for name, value in headers.items()}
     for path in (f"/{day}", f"?from={day}&to={day}"):
-        assert "another site" in problem(ask(held_host, "POST", path, **headers), 403)
+        for method in ("POST", "DELETE"):
+            assert "another site" in problem(ask(held_host, method, path, **headers), 403)
     assert messages(queue, day) == []
     assert ask(held_host, "GET", "", **headers).status_code == 200, "looking changes nothing"
 

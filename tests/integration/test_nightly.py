@@ -18,7 +18,7 @@ from shared.dates import DAY as ONE_DAY
 from shared.errors import InvalidMessage, PermanentError, TransientError
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
-from shared.runs.runs import Runs
+from shared.runs.runs import Runs, TooManyQueued
 
 TODAY = date(2026, 3, 10)
 NEWEST = TODAY - ONE_DAY
@@ -115,24 +115,35 @@ class TestLookBack:
         clock.now += ONE_DAY
         assert queued(night(app)) == [day + ONE_DAY for day in days_before(0, 1, 2, 3)]
 
-    def test_empty_hours_are_asked_for_once_more(self, app: App, simulator: Simulator, clock: Clock) -> None:
-        """The run of the first night began less than 24 h after the day's end: its hours may have come late."""
-        simulator.forget(NEWEST, 5)
+    def test_each_landed_day_is_exported_once_more(self, app: App, simulator: Simulator, clock: Clock) -> None:
+        """Its first export began less than 24 h after the day's end. What the second one ends with does not matter."""
         (order,) = night(app, lookback_days=0)
         work(app, order)
+        simulator.forget(NEWEST, 5)
         clock.now += ONE_DAY
         orders = night(app, lookback_days=1)
         assert queued(orders) == [NEWEST, NEWEST + ONE_DAY]
         work(app, orders[0])
+        assert word(app) == "failed", "fewer events"
         clock.now += ONE_DAY
-        assert NEWEST not in queued(night(app)), "the second run began later than that"
+        assert NEWEST not in queued(night(app, lookback_days=2))
 
-    def test_a_whole_day_is_not_asked_for_once_more(self, app: App, clock: Clock) -> None:
-        """No hour of it is empty."""
+    @pytest.mark.parametrize(("recheck", "wanted"), [("all", True), ("empty-hours", False), ("off", False)])
+    def test_a_day_without_an_empty_hour(self, app: App, clock: Clock, recheck: str, *, wanted: bool) -> None:
         (order,) = night(app, lookback_days=0)
         work(app, order)
         clock.now += ONE_DAY
-        assert queued(night(app, lookback_days=1)) == [NEWEST + ONE_DAY]
+        assert (NEWEST in queued(night(app, lookback_days=1, recheck=recheck))) == wanted
+
+    @pytest.mark.parametrize(("recheck", "wanted"), [("empty-hours", True), ("off", False)])
+    def test_a_day_with_an_empty_hour(
+        self, app: App, simulator: Simulator, clock: Clock, recheck: str, *, wanted: bool
+    ) -> None:
+        simulator.forget(NEWEST, 5)
+        (order,) = night(app, lookback_days=0)
+        work(app, order)
+        clock.now += ONE_DAY
+        assert (NEWEST in queued(night(app, lookback_days=1, recheck=recheck))) == wanted
 
     def test_nothing_before_the_start_date(self, app: App) -> None:
         """A start date in the future wants nothing at all yet."""
@@ -278,6 +289,44 @@ class TestMessages:
         simulator.start()
         work(app, order)
         assert word(app) == "complete"
+
+    def test_of_a_withdrawn_run(self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+        """Dropped, and nothing is given up. The day can be asked for again at once."""
+        caplog.set_level(logging.INFO)
+        order = app.runs.ask(NEWEST, "http").order
+        withdrawn = app.runs.withdraw(NEWEST)
+        assert (withdrawn and (withdrawn.run_id, withdrawn.status)) == (order.run_id, "withdrawn")
+        work(app, order)
+        app.runs.give_up(order.to_message())
+        assert (simulator.requests, word(app)) == ([], "withdrawn")
+        assert [line["reason"] for line in events_of(caplog, "run_dropped")] == ["the run is withdrawn"]
+        assert events_of(caplog, "run_failed") == []
+        again = app.runs.ask(NEWEST, "http")
+        assert again.is_new
+        work(app, again.order)
+        assert word(app) == "complete"
+
+    def test_only_a_queued_run_can_be_withdrawn(self, app: App, container: ContainerClient) -> None:
+        """One that runs is left alone, and one that has ended has nothing to take back."""
+        assert app.runs.withdraw(NEWEST) is None
+        order = app.runs.ask(NEWEST, "http").order
+        lease = BlobLeaseClient(container.get_blob_client(app.runs.names.status(NEWEST)))
+        lease.acquire(15)
+        running = app.runs.withdraw(NEWEST)
+        assert (running and (running.run_id, running.status), word(app)) == ((order.run_id, "running"), "queued")
+        lease.release()
+        work(app, order)
+        assert (app.runs.withdraw(NEWEST), word(app)) == (None, "complete")
+
+    def test_of_a_day_beyond_what_may_be_queued(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Days that are queued already count once."""
+        monkeypatch.setattr("shared.runs.runs.MAX_QUEUED", 2)
+        app.runs.ask(NEWEST, "http")
+        app.runs.check_room(days_before(0, 1))
+        with pytest.raises(TooManyQueued):
+            app.runs.check_room(days_before(1, 2))
+        app.runs.withdraw(NEWEST)
+        app.runs.check_room(days_before(1, 2))
 
     @pytest.mark.parametrize(
         "text",

@@ -54,14 +54,16 @@ def routes_of_the_app() -> dict[tuple[str, str], str]:
         facts: dict[str, Any] = json.loads(str(function))
         trigger = next(binding for binding in facts["bindings"] if binding["type"].lower().endswith("trigger"))
         for method in trigger.get("methods", []):
-            found[method, f"/{trigger['route']}"] = str(function.get_function_name())
+            route, optional, _ = f"/{trigger['route']}".partition("?}")
+            for path in (f"{route}}}", route.rpartition("/")[0]) if optional else (route,):
+                found[method, path] = str(function.get_function_name())
     return found
 
 
 def test_routes_are_those_of_the_app() -> None:
-    """Each method of each path, called what its function is called."""
+    """Each method of each path is called after its function; what follows a hyphen tells two paths of one apart."""
     described = {
-        (method.upper(), path): operation["operationId"]
+        (method.upper(), path): operation["operationId"].partition("-")[0]
         for path, operations in DESCRIPTION["paths"].items()
         for method, operation in operations.items()
         if method != "parameters"
