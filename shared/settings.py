@@ -378,8 +378,12 @@ def _is_queue_name(name: str) -> bool:
 
 
 def _is_ncrontab(text: str) -> bool:
-    """Whether the host can read a schedule: second, minute, hour, day, month, day of the week."""
-    fields = text.upper().split()
+    """Whether the host can read a schedule: second, minute, hour, day, month, day of the week.
+
+    A schedule that the host's parser (NCrontab) refuses keeps the timer from loading: only spaces separate its fields.
+    It also takes `22-6` as `6-22`, any prefix of a name and a step of 0. These are refused here: nobody means them.
+    """
+    fields = [field for field in text.upper().split(" ") if field]
     limits = ((0, 59, ""), (0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, _MONTHS), (0, 6, _WEEKDAYS))
     return len(fields) == len(limits) and all(
         _is_ncrontab_part(part, least, most, names)

@@ -183,6 +183,8 @@ MALFORMED = [
     ("EXPORT_SCHEDULE", "0 0 1-2-3 * * *"),
     ("EXPORT_SCHEDULE", "0 */0 * * * *"),
     ("EXPORT_SCHEDULE", "0 0 , * * *"),
+    ("EXPORT_SCHEDULE", "0 30 3\t* * *"),
+    ("EXPORT_SCHEDULE", "0 0 3 * * thurs"),
     ("EXPORT_SCHEDULE", "every day at half past three"),
     ("EXPORT_SCHEDULE", "0 0 3 * * Monntag"),
     ("EXPORT_SCHEDULE", "%TIMER%"),
@@ -345,7 +347,14 @@ def test_the_secrets_are_known() -> None:
 
 @pytest.mark.parametrize(
     "schedule",
-    ["0 30 3 * * *", "*/5 * * * * *", "0 0 9-17 * * MON-FRI", "0,30 0/15 3 1-31/2 Jan,dec SUNDAY,3", "0 0 0 29 2 0-6"],
+    [
+        "0 30 3 * * *",
+        "0  30 3 * * *",
+        "*/5 * * * * *",
+        "0 0 9-17 * * MON-FRI",
+        "0,30 0/15 3 1-31/2 Jan,dec SUNDAY,3",
+        "0 0 0 29 2 0-6",
+    ],
 )
 def test_schedules_that_the_host_understands(schedule: str) -> None:
     assert load_settings(LAPTOP | {"EXPORT_SCHEDULE": schedule}).schedule == schedule
