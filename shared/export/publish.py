@@ -65,7 +65,7 @@ class DayExport:
 
         Raises:
             ExportError: whatever went wrong; the landed day is as it was. Blobs of this try are gone, unless the
-                manifest put was sent and its outcome is not known.
+                manifest put was sent and the storage did not refuse it for another try's.
 
         """
         document, landed = self._landed()
@@ -83,7 +83,7 @@ class DayExport:
         except BaseException:
             self._take_away([file.file.name for file in commits])
             raise
-        self._put(manifest, document)
+        self._put(manifest, document, [file.file.name for file in commits])
         self._tidy(manifest, landed)
         return manifest
 
@@ -160,29 +160,33 @@ class DayExport:
         with self.run_log.timed(file.name, "commit", file.bytes):
             self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.try_.format], metadata)
 
-    def _put(self, manifest: Manifest, over: Document | None) -> None:
-        """The moment. Once the put was sent, nothing is taken away but what `_tidy` may: it may have come through."""
+    def _put(self, manifest: Manifest, over: Document | None, own: Sequence[str]) -> None:
+        """The moment. `own`: the blobs of this try.
+
+        Once the put was sent it may have come through, so nothing is taken away but what `_tidy` may; except after a
+        refusal for another try's manifest, for then no copy of the put can come through later.
+        """
         name, data = self.names.manifest(self.try_.day), manifest.to_json()
         try:
             with self.run_log.timed(name, "put manifest", len(data)):
                 self.container.put(name, data, manifest.metadata(), over=over.etag if over else None)
         except ConditionNotMet as error:
-            if not self._is_ours(name):
-                raise Displaced(
-                    f"Another try has landed {self.try_.day} meanwhile; this one changed nothing."
-                ) from error
+            _, landed = self._landed()
+            if landed and landed.try_id == self.try_.id:
+                return
+            if landed or over:  # an etag never comes back, but an absence might
+                listed = {file.name for file in landed.files} if landed else set()
+                self._take_away([blob for blob in own if blob not in listed])
+            raise Displaced(f"Another try has landed {self.try_.day} meanwhile; this one changed nothing.") from error
         except StorageUnavailable:
-            if not self._is_ours(name):
+            _, landed = self._landed()
+            if not landed or landed.try_id != self.try_.id:
                 raise
 
     def _check_age(self) -> None:
         # The sweep takes what is older than any try lives: one that slept for so long may have lost its blobs to it.
         if self.clock() - self.try_.started_at > LONGEST_TRY:
             raise Displaced(f"The export of {self.try_.day} took longer than a try may live; it begins anew.")
-
-    def _is_ours(self, name: str) -> bool:
-        document = self.container.read(name)
-        return document is not None and Manifest.from_json(document.data, name).try_id == self.try_.id
 
     def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
         """Delete what the day no longer lists: the replaced files, and what dead tries left before this one began."""

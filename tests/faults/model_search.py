@@ -55,9 +55,11 @@ def status_true(before: World, world: World) -> str:
 def tidy(before: World, world: World) -> str:
     """A try that fails takes its files with it, where nothing went wrong on the way."""
     del before
+    listed = world.manifest.files if world.manifest else ()
     for try_ in () if world.disturbed else world.processes:
-        if try_.step == "failed" and any(blob.token == try_.name for blob, _ in world.blobs):
-            return f"{try_.name} has failed and left a file"
+        left = [blob for blob, _ in world.blobs if blob.token == try_.name and blob not in listed]
+        if left and try_.step in ("failed", "refused"):
+            return f"{try_.name} has {try_.step} and left a file"
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.faults.model import OLD, File, Process, Request, Rule, Scenario, World, deliver, names
+from tests.faults.model import OLD, File, Manifest, Process, Request, Rule, Scenario, World, deliver, names
 
 type Move = tuple[str, World]
 """What happens, in words, and the world after it."""
@@ -155,7 +155,7 @@ class Try(Turn):
         read = self.me.read if self.obeys(Rule.CONDITION_READ) else self.world.manifest
         over = "*" if not self.obeys(Rule.CONDITION) else read.author if read else ""
         after = "commit" if not self.obeys(Rule.FILES_FIRST) else "clean" if self.obeys(Rule.DELETE_LAST) else "delete"
-        refused = self.goes_on("look") if self.obeys(Rule.LOOK) else self.ending("refused")
+        refused = self.goes_on("look" if self.obeys(Rule.LOOK) else "refused")
         request = Request(self.me.name, "put", self.me.files, over=over)
         return self.send(request, self.goes_on(after), self.ending("unknown"), refused)
 
@@ -163,7 +163,7 @@ class Try(Turn):
         """Look whose manifest stands after a refused put."""
         standing = self.world.manifest
         mine = standing is not None and (standing.author == self.me.name or not self.obeys(Rule.LOOK_TRY))
-        after = self.goes_on("clean") if mine else self.ending("refused")
+        after = self.goes_on("clean") if mine else self.displaced_by(standing)
         yield (
             f"looks and takes {standing or 'none'} for {'its own' if mine else 'no work of its own'}",
             (self.world.having(after)),
@@ -190,13 +190,31 @@ class Try(Turn):
         """Take the own files away file by file, then report."""
         return self.delete_next("failed") if self.me.todo else self.say("failed", self.goes_on("failed"))
 
+    def undo_refused(self) -> Iterator[Move]:
+        """Take away what the refused manifest would have listed, file by file."""
+        return (
+            self.delete_next("refused")
+            if self.me.todo
+            else iter([("ends", self.world.having(self.goes_on("refused")))])
+        )
+
+    def displaced_by(self, standing: Manifest | None) -> Process:
+        """The try after it has seen that its put was refused, and what is in place.
+
+        No copy of the put can come through later: an etag never comes back. Only an absence might.
+        """
+        listed = standing.files if standing and self.obeys(Rule.UNDO_UNLISTED) else ()
+        own = tuple(f for f in self.me.files if f.token == self.me.name and f not in listed)
+        removes = (standing or self.me.read) and self.obeys(Rule.UNDO_REFUSED)
+        return self.goes_on("undo_refused", todo=own if removes else ())
+
     def failing(self) -> Process:
         """The try after it has failed with its put unsent."""
         own = tuple(f for f in self.me.files if f.token in (self.me.name, "") and self.obeys(Rule.UNDO))
         return self.goes_on("undo", todo=own)
 
     def ending(self, step: str) -> Process:
-        """The try after it has ended with its put sent."""
+        """The try after it has ended with its put sent, and its outcome unknown."""
         return self.goes_on(step) if self.obeys(Rule.NO_UNDO) else self.failing()
 
 

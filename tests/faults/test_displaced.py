@@ -96,6 +96,8 @@ def test_frozen_and_woken(step: str, position: str, scene: Scene, successors: St
         if step == "acquire":  # it waits for the successor's lock
             assert_honest(finish(), successors)
         assert_honest(late.end(), scene.proxy)
+        if step == "put manifest" and position == "ahead":
+            assert not scene.reader.unlisted(DAY), "a try that was refused leaves nothing behind"
         assert_honest(finish(), successors)
     assert_forwards(watch, [DAY_FILES, older, scene.amplitudes()])
     scene.assert_heals()
