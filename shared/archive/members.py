@@ -17,13 +17,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from shared.archive.gunzip import Gunzip, LineCount
+from shared.archive.gunzip import EventCount
 from shared.archive.unzip import Entry, ZipStream
 from shared.dates import Window
 from shared.errors import SuspiciousArchive
 
 Piece = tuple[bytes, bytes]
-"""Bytes to land, and the decompressed bytes that they stand for. Either may be empty where the other is not."""
+"""Bytes to land, and the decompressed bytes that they stand for; either may be empty."""
+
+MOST_IGNORED = 1000
+"""More entries than these that hold no events are suspicious: each is named in the manifest."""
 
 _EVENT_FILE = re.compile(
     r"(?P<project>[0-9]{1,20})/(?P=project)_(?P<date>[0-9-]{10})_(?P<hour>[0-9]{1,2})#(?P<part>[0-9]{1,9})\.json\.gz"
@@ -37,7 +40,7 @@ class Member:
     """An event file about to be read. Iterate over it once for its pieces; `bytes` and `events` count as they come.
 
     `source`: its name in the archive; `stem`: its blob's name without folder, try id and suffix; `bytes`: decompressed;
-    `events`: lines, final once the pieces have ended.
+    `events`: lines that hold something, final once the pieces have ended.
     """
 
     source: str
@@ -49,21 +52,22 @@ class Member:
     _compressed: bool = field(repr=False)
     bytes: int = field(default=0, init=False)
     events: int = field(default=0, init=False)
+    suspicion: SuspiciousArchive | None = field(default=None, init=False, repr=False)
+    """Set if the content is not events; no more of it is handed out then."""
 
     def __iter__(self) -> Iterator[Piece]:
-        gunzip, lines = Gunzip(self._entry.shown), LineCount()
-        for packed in self._entry:
-            raw = bytes(packed) if self._compressed else b""
-            for content in gunzip.feed(packed):
-                lines.add(content)
-                self.bytes += len(content)
-                self.events = lines.total
-                self._entry.check_expansion(self.bytes)
-                yield raw if self._compressed else content, content
-                raw = b""
-            if raw:
-                yield raw, b""
-        gunzip.finish()
+        count = EventCount()
+        for packed, content in self._entry.gunzipped():
+            if self.events == 0 and content.lstrip()[:1] not in (b"", b"{"):
+                self.suspicion = SuspiciousArchive(
+                    f"{self._entry.shown}: its content does not begin with {{, as events do."
+                )
+            count.add(content)
+            self.events = count.total
+            self.bytes += len(content)
+            self._entry.check_expansion(self.bytes)
+            if self.suspicion is None:
+                yield bytes(packed) if self._compressed else content, content
 
 
 class Archive:
@@ -76,8 +80,8 @@ class Archive:
     Raises, while it is iterated over:
         BrokenArchive: cut, damaged, or no archive at all.
         SuspiciousArchive: whole, and yet not what was asked for: names, hours, projects, data files of another kind,
-            two files for one blob, none at all. Raised at the end, once it is sure that the archive is not just
-            damaged; at once where something expands beyond all measure.
+            content that is not events, two files for one blob, none at all. Raised at the end, once it is sure that the
+            archive is not just damaged; at once for what is too large or too much.
         UnsupportedArchive: it cannot be read as a stream.
 
     """
@@ -100,6 +104,7 @@ class Archive:
                 suspicion = suspicion or error
             if member and not suspicion:
                 yield member
+                suspicion = member.suspicion
                 continue
             passed_over = sum(len(piece) for piece in entry)
             if entry.is_directory and passed_over:
@@ -122,6 +127,8 @@ class Archive:
                 f"{entry.shown}: a data file that is not named like Amplitude's event files, "
                 "<project>/<project>_<date>_<hour>#<part>.json.gz."
             )
+        if len(self.ignored) == MOST_IGNORED:
+            raise SuspiciousArchive(f"The archive has more than {MOST_IGNORED} entries that hold no events.")
         self.ignored.append(name)
         return None
 
@@ -142,7 +149,7 @@ class Archive:
 def _checked_name(entry: Entry) -> str:
     """The entry's name; one that tries to be more than a name is refused."""
     try:
-        name = entry.name.decode()
+        name = entry.facts.name.decode()
     except UnicodeDecodeError:
         raise SuspiciousArchive(f"{entry.shown}: the name is not UTF-8.") from None
     if not name or len(name) > _LONGEST_NAME:

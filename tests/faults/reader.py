@@ -99,7 +99,7 @@ class Reader:
             return None
         assert self._seen.setdefault(name, hashlib.sha256(stored).hexdigest()) == hashlib.sha256(stored).hexdigest()
         data = gzip.decompress(stored) if name.endswith(".gz") else stored
-        lines = data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
+        lines = sum(bool(line.strip()) for line in data.split(b"\n"))
         assert (len(data), hashlib.sha256(data).hexdigest(), lines) == (
             file["bytes"],
             file["sha256"],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from itertools import product
 from typing import Any
 
 import pytest
@@ -15,20 +15,8 @@ from shared.errors import BrokenArchive, SuspiciousArchive, UnsupportedArchive
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader
 
-PLACES = (
-    "before the first byte",
-    "inside the first signature",
-    "inside a local header",
-    "inside a name",
-    "inside a member",
-    "between members",
-    "before the directory",
-    "inside the directory",
-    "between records of the directory",
-    "before the end record",
-    "inside the end record",
-    "before the last byte",
-)
+PLACES = ("before the first byte", "inside a member", "between members", "before the directory", "before the last byte")
+"""A sample: the unit tests of the reader cut archives at each byte."""
 ENDS: list[dict[str, Any]] = [
     {"framing": "length"},
     {"framing": "chunked"},
@@ -40,13 +28,12 @@ ENDS: list[dict[str, Any]] = [
 def offset(archive: bytes, place: str) -> int:
     """Where in an archive a place is."""
     second = archive.index(b"PK\x03\x04", 1)
-    record = archive.index(b"PK\x01\x02")
-    end = archive.index(b"PK\x05\x06")
-    offsets = (0, 2, 15, 35, second - 100, second, record, record + 20, archive.index(b"PK\x01\x02", record + 1), end)
-    return (*offsets, end + 10, len(archive) - 1)[PLACES.index(place)]
+    return (0, second - 100, second, archive.index(b"PK\x01\x02"), len(archive) - 1)[PLACES.index(place)]
 
 
-@pytest.mark.parametrize(("place", "end"), list(product(PLACES, ENDS)), ids=str)
+@pytest.mark.parametrize(
+    ("place", "end"), [*zip(PLACES, itertools.cycle(ENDS), strict=False), (PLACES[3], ENDS[2])], ids=str
+)
 def test_a_cut_is_never_the_end_of_a_day(
     simulator: Simulator, exports: Exports, reader: Reader, place: str, end: dict[str, Any]
 ) -> None:
@@ -106,8 +93,7 @@ def test_an_archive_without_members_is_no_empty_day(
 FORMS = {
     "stored": Form(),
     "deflated": Form(deflated=True, folder=True),
-    "descriptors": Form(deflated=True, descriptors=True),
-    "zip64": Form(zip64=True),
+    "descriptors": Form(descriptors=True),
 }
 
 
@@ -138,7 +124,7 @@ def test_no_flipped_byte_makes_a_silent_difference(
     simulator: Simulator, exports: Exports, reader: Reader, form: str, kind: str
 ) -> None:
     simulator.form = FORMS[form]
-    check_flips(simulator, exports, reader, kind, examples=6)
+    check_flips(simulator, exports, reader, kind, examples=4)
 
 
 @pytest.mark.soak
@@ -151,7 +137,7 @@ def test_no_flipped_byte_among_many_makes_a_silent_difference(
     check_flips(simulator, exports, reader, kind, examples=400)
 
 
-@pytest.mark.parametrize("place", ["inside a member", "inside the directory"])
+@pytest.mark.parametrize("place", ["inside a member", "before the last byte"])
 def test_damage_that_stays_is_given_up(simulator: Simulator, exports: Exports, reader: Reader, place: str) -> None:
     flip = Fault(flip=offset(b"".join(simulator.archive(DAY)), place))
     simulator.rule = lambda _: flip

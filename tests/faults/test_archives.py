@@ -23,7 +23,7 @@ CONTENTS: dict[Place, bytes] = {
     (1, 0): b"",
     (2, 0): '{"text":"a\u2028b\u2029c\u0085d"}\n{"text":"\U0001f600"}'.encode(),
     (3, 0): b'{"crlf":1}\r\n\r\n{"cr":1}\r{}\x0b\x0c\x1c\n',
-    (4, 0): b"\xff\xfe no UTF-8 \x00\n",
+    (4, 0): b'{"\xff\xfe no UTF-8":"\x00"}\n',
     (5, 27): b"\n\n\n",
     (23, 0): b'{"n":%d}\n' % 10**18 * 20_000,
 }
@@ -43,7 +43,8 @@ FORMS = {
     "directory entries": build([File(b"187520/", b""), *FILES, File(b"187520/more/", b"")]),
     "comments and extra fields": build(each(FILES, extra=b"UT\x05\0\0abcd", comment=b"c"), Ending(comment=b"of all")),
     "in another order": build(FILES[::-1], order=slice(None, None, -1)),
-    **{f"descriptors, {kind}": build(each(FILES, deflated=True, descriptor=kind)) for kind in DESCRIPTORS},
+    "descriptors": build(each(FILES, deflated=True, descriptor="signed 32")),
+    **{f"stored, descriptors, {kind}": build(each(FILES, descriptor=kind)) for kind in DESCRIPTORS},
 }
 
 
@@ -64,12 +65,12 @@ def test_each_form_lands_byte_by_byte(simulator: Simulator, exports: Exports, re
         (0, 1): 2,
         (1, 0): 0,
         (2, 0): 2,
-        (3, 0): 3,
+        (3, 0): 2,
         (4, 0): 1,
-        (5, 27): 3,
+        (5, 27): 0,
         (23, 0): 20_000,
     }
-    assert 1 in manifest.empty_hours, "a file without an event is no event"
+    assert {1, 5} <= set(manifest.empty_hours), "a file without an event is no event"
 
 
 @pytest.mark.parametrize("form", ["stored", "deflated"])
@@ -89,7 +90,7 @@ def test_several_gzip_members_are_one_file(simulator: Simulator, exports: Export
     assert reader.files(DAY) == {(0, 0): b"".join(pieces)}
 
 
-def test_a_changed_format_lands_the_day_anew(simulator: Simulator, exports: Exports, reader: Reader) -> None:
+def test_a_changed_format_lands_the_day_again(simulator: Simulator, exports: Exports, reader: Reader) -> None:
     """No day is half one, half the other."""
     serve(simulator, FORMS["stored"])
     for kind in ("json", "json.gz", "json"):
@@ -134,7 +135,7 @@ HOSTILE: dict[str, tuple[str, list[File]]] = {
         "UnsupportedArchive",
         [GOOD, replace(event_file(1), local={"method": 12}, central={"method": 12})],
     ),
-    "stored, of unknown length": ("UnsupportedArchive", [GOOD, replace(event_file(1), descriptor="signed 32")]),
+    "gzip inside gzip": ("SuspiciousArchive", [GOOD, File(event_name(1), gzip.compress(GZIP))]),
     "a bomb": ("SuspiciousArchive", [GOOD, File(event_name(1), BOMB, deflated=True)]),
 }
 

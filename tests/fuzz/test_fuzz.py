@@ -16,7 +16,7 @@ from tests.unit.archives import DESCRIPTORS, Ending, File, as_gzip, build, defla
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.zip"))
 ANSWERS = {"broken": BrokenArchive, "suspicious": SuspiciousArchive, "unsupported": UnsupportedArchive}
 
-texts = st.sampled_from([b"", b"\n", b"{}\n", b'{"a":1}\n{"b":2}', b"x" * 300]) | st.binary(max_size=40)
+texts = st.sampled_from([b"", b"\n", b"{}\n", b'{"a":1}\n{"b":2}', b"{" + b"x" * 300]) | st.binary(max_size=40)
 gzips = st.lists(texts.map(lambda text: gzip.compress(text, mtime=0)), min_size=1, max_size=3).map(b"".join)
 names = st.builds(event_name, st.integers(0, 25), st.integers(0, 2)) | st.sampled_from(
     [b"187520/", b"README", b"x.gz", b"", b"../a", b"\xff", b"/", b"187520/187520_2025-11-04_00#00.json.gz"]

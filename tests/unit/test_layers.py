@@ -17,6 +17,7 @@ LEVELS = (
     ("amplitude", "storage.container", "archive.members", "web.text"),
     ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
     ("dates", "days.documents", "retry", "log", "storage.uploader", "archive.gunzip"),
+    ("archive.reader",),
     ("errors", "http"),
 )
 """All modules of `shared`, the highest first. A module imports only from levels below its own."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, product
+from pathlib import Path
 
 import pytest
 
+from shared.archive import unzip
 from shared.archive.gunzip import PIECE_OUT
-from shared.archive.unzip import MOST_DIRECTORY_BYTES, MOST_ENTRIES, ZipStream
+from shared.archive.unzip import MOST_DIRECTORY_BYTES, MOST_NAME_BYTES, MOST_SURE_ARCHIVE_BYTES, ZipStream
 from shared.errors import BrokenArchive, ExportError, SuspiciousArchive, UnsupportedArchive
 from tests.unit.archives import (
     DEFLATED,
@@ -26,12 +29,27 @@ from tests.unit.archives import (
     build,
     chunked,
     deflate,
+    read,
     zeros,
 )
 
 TEXT = b"some text, some text, some text\n"
 ONE = File(b"a.txt", TEXT)
 TWO = File(b"b.txt", b"other text", deflated=True)
+
+
+def _gzip_of(data: bytes, *, mtime: int, more: int = 0x0300) -> bytes:
+    """A gzip member of one stored block and an empty one; `more` is two bytes of its header that mean nothing here."""
+    header = struct.pack("<4BIH", 0x1F, 0x8B, 8, 0, mtime, more)
+    block = b"\0" + struct.pack("<HH", len(data), len(data) ^ 0xFFFF) + data
+    return header + block + b"\x01\0\0\xff\xff" + struct.pack("<II", zlib.crc32(data), len(data))
+
+
+GZIP, EMPTY_GZIP = _gzip_of(b"{}\n", mtime=1), _gzip_of(b"", mtime=1)
+LIKE_GZIP = _gzip_of(b'{"a":1}\n', mtime=0x4D40D336)
+"""Its CRC-32 is the first bytes of a gzip member, so a descriptor without a signature looks like one."""
+LIKE_DESCRIPTOR = _gzip_of(b'{"b":"' + b"x" * 247 + b'"}\n', mtime=len(LIKE_GZIP), more=len(LIKE_GZIP))
+"""It begins with the 12 bytes of the descriptor that could follow `LIKE_GZIP`: its CRC-32, and twice its size."""
 
 FORMS = {
     "stored": build([ONE, replace(TWO, deflated=False)]),
@@ -57,6 +75,17 @@ FORMS = {
         )
         for kind, zip64 in product(DESCRIPTORS, (False, True))
     },
+    **{
+        f"stored, size after, {kind}{' and zip64' * zip64}": build(
+            [
+                File(b"1.gz", GZIP + EMPTY_GZIP + GZIP, descriptor=kind, zip64=zip64),
+                File(b"2.gz", GZIP, descriptor=kind, zip64=zip64),
+            ]
+        )
+        for kind, zip64 in product(DESCRIPTORS, (False, True))
+    },
+    "stored, a descriptor like gzip": build([File(b"1.gz", LIKE_GZIP, descriptor="bare 32"), ONE]),
+    "stored, gzip like a descriptor": build([File(b"1.gz", LIKE_GZIP + LIKE_DESCRIPTOR, descriptor="bare 32"), ONE]),
 }
 
 
@@ -66,8 +95,11 @@ FORMS_THAT_THE_STANDARD_LIBRARY_REFUSES = {
 }
 
 
+FOREIGN = sorted((Path(__file__).parent / "foreign").glob("*.zip"))
+
+
 def contents(chunks: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
-    return [(entry.name, b"".join(entry)) for entry in ZipStream(chunks)]
+    return [(entry.facts.name, b"".join(entry)) for entry in ZipStream(chunks)]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -124,6 +156,7 @@ LIES = {
     "a record twice": build([ONE, ONE], order=slice(1)) + build([ONE]),
     "another name": build([replace(ONE, listed_as=b"c.txt")]),
     "another method": build([replace(ONE, central={"method": DEFLATED})]),
+    "encrypted, by the directory alone": build([replace(ONE, central={"flags": 1})]),
     "another checksum": build([replace(ONE, central={"crc": 1})]),
     "another packed size": build([replace(ONE, central={"packed": 1})]),
     "another size": build([replace(ONE, central={"size": 1})]),
@@ -176,6 +209,34 @@ def test_what_is_no_archive_is_broken_and_says_what_it_looks_like(body: list[byt
         contents(body)
 
 
+def test_gzip_and_descriptors_that_look_alike_do() -> None:
+    descriptor = struct.pack("<III", zlib.crc32(LIKE_GZIP), len(LIKE_GZIP), len(LIKE_GZIP))
+    assert descriptor.startswith(b"\x1f\x8b\x08\0")
+    assert LIKE_DESCRIPTOR.startswith(descriptor)
+
+
+@pytest.mark.parametrize("data", [b"", b"no gzip", GZIP[:-1], GZIP + b"\0", GZIP[:-1] + b"\xff"])
+def test_a_stored_file_of_unknown_size_must_be_whole_gzip(data: bytes) -> None:
+    with pytest.raises(BrokenArchive, match=r"'1\.gz'"):
+        contents([build([File(b"1.gz", data, descriptor="signed 32"), ONE])])
+
+
+@pytest.mark.parametrize("archive", FOREIGN, ids=lambda path: path.stem)
+def test_reads_archives_of_other_tools(archive: Path) -> None:
+    """`foreign/make.sh` says how they were made."""
+    members, _ = read(chunked(archive.read_bytes(), 7))
+    assert {(member.source, member.content) for member in members} == {
+        ("187520/187520_2025-11-04_0#0.json.gz", b'{"uuid":"1","n":0.0}\n{"uuid":"2"}\n'),
+        ("187520/187520_2025-11-04_13#1.json.gz", b'{"uuid":"3"}\n{"uuid":"4"}'),
+    }
+
+
+def test_there_are_archives_of_other_tools() -> None:
+    assert {path.stem.partition("-")[0] for path in FOREIGN} >= {"infozip", "7zip", "java", "macos", "zipstream"}
+    stored = [path.read_bytes() for path in FOREIGN if "stored" in path.stem]
+    assert any(data[6] & 8 and data[18:22] == bytes(4) and data.count(b".gz") for data in stored), "size only after it"
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [
@@ -184,8 +245,8 @@ def test_what_is_no_archive_is_broken_and_says_what_it_looks_like(body: list[byt
         (replace(ONE, local={"flags": 0x2000}), "encrypted"),
         (replace(ONE, local={"flags": 0x0020}), "patch"),
         (replace(ONE, local={"method": 12}), "method 12"),
-        (replace(ONE, descriptor="signed 32"), "where it ends"),
-        (replace(ONE, descriptor="signed 64", zip64=True), "where it ends"),
+        (replace(ONE, descriptor="signed 32"), "size only follows it"),
+        (replace(ONE, descriptor="signed 64", zip64=True), "size only follows it"),
     ],
 )
 def test_what_no_stream_can_tell_is_unsupported(file: File, words: str) -> None:
@@ -206,7 +267,7 @@ def test_pulls_only_what_is_asked_for() -> None:
         log.append("end")
 
     for entry in ZipStream(produce()):
-        log.append(f"entry {entry.name.decode()}")
+        log.append(f"entry {entry.facts.name.decode()}")
         log.extend(f"content {bytes(piece).decode()}" for piece in entry)
     assert log == [
         "chunk 0",
@@ -248,10 +309,45 @@ def test_an_entry_is_read_only_once() -> None:
         list(entry)
 
 
-def test_too_many_entries_are_suspicious() -> None:
+def test_too_many_entries_are_suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unzip, "MOST_ENTRIES", 1000)
     header = File(b"a", b"").before_and_data()
-    with pytest.raises(SuspiciousArchive, match="more than 100000 entries"):
-        contents(chunked(header * (MOST_ENTRIES + 1), 1 << 16))
+    with pytest.raises(SuspiciousArchive, match="more than 1000 entries"):
+        contents([header * 1001])
+
+
+def test_names_that_no_directory_could_list_are_suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are what is held of an archive."""
+    monkeypatch.setattr(unzip, "MOST_DIRECTORY_BYTES", 100_000)
+    header = File(b"n" * 1000, b"").before_and_data()
+    with pytest.raises(SuspiciousArchive, match="more than 100 entries"):
+        contents([header * 101])
+
+
+@pytest.mark.parametrize("length", [MOST_NAME_BYTES + 1, 0xFFFF])
+def test_a_name_longer_than_any_file_has_is_refused_before_it_is_read(length: int) -> None:
+    header = File(b"n" * length, b"").before_and_data()
+    with pytest.raises(SuspiciousArchive, match=f"a name of {length} bytes"):
+        contents([header[:30]])
+
+
+def test_many_files_that_expand_are_a_bomb_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them alone is large enough to be one."""
+    monkeypatch.setattr(unzip, "MOST_SURE_ARCHIVE_BYTES", MOST_SURE_ARCHIVE_BYTES >> 10)
+    data, crc = zeros(1)
+    facts = {"crc": crc, "size": 1024**2}
+    files = [File(b"%d" % n, b"", deflated=True, data=data, local=facts, central=facts) for n in range(5)]
+    exhaust(ZipStream([build(files[:4])]))
+    with pytest.raises(SuspiciousArchive, match="the archive expand"):
+        exhaust(ZipStream([build(files)]))
+
+
+def test_an_extra_field_of_many_small_ones_takes_linear_time() -> None:
+    """16,000 empty fields before the one that counts."""
+    extra = struct.pack("<HH", 0xCAFE, 0) * 16_000
+    started = time.process_time()
+    contents([build([replace(ONE, extra=extra, zip64=True)] * 20)])
+    assert time.process_time() - started < 2
 
 
 def test_as_many_as_can_be_counted_in_16_bits_are_fine() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import time
 import zlib
 from collections.abc import Callable
 
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.archive.gunzip import PIECE_OUT, Inflate
-from shared.errors import BrokenArchive
+from shared.archive import gunzip
+from shared.archive.gunzip import PIECE_OUT, EventCount, inflate
+from shared.archive.reader import ByteReader
+from shared.errors import BrokenArchive, SuspiciousArchive
 from tests.unit.archives import File, build, chunked, deflate, event_name, read
 
 LINES = b'{"text":"\xc3\xbc"}\n{"n":0.0}\n'
@@ -30,16 +33,23 @@ def archive_of(data: bytes) -> bytes:
         (b"{}", 1),
         (b"{}\n", 1),
         (b"{}\n{}", 2),
-        (b"\n", 1),
-        (b"\n\n", 2),
+        (b"\n", 0),
+        (b"\n\n", 0),
+        (b"{}\n\n", 1),
+        (b" \n{}\n \t\r\n{}\n\x0b\x0c", 2),
+        (b" {}\n  {}  \n  ", 2),
+        (b"{}\n\0\n", 2),
         ("{\u2028}\n{\u2029}\n{\x85}".encode(), 3),
         (b"{}\r{}\x0b\x0c\x1c\x1e{}\r\n", 1),
     ],
 )
-@pytest.mark.parametrize("size", [1, 1 << 16])
-def test_only_a_newline_ends_a_line_and_a_last_one_without_it_counts(content: bytes, events: int, size: int) -> None:
-    (member,), _ = read(chunked(archive_of(gzip.compress(content)), size))
-    assert (member.content, member.bytes, member.events) == (content, len(content), events)
+def test_an_event_is_a_line_that_holds_more_than_white_space(content: bytes, events: int) -> None:
+    r"""Only `\n` ends a line, and the last one may lack it; how the pieces fall does not matter."""
+    for size in (1, 2, 3, 1 << 16):
+        count = EventCount()
+        for piece in chunked(content, size):
+            count.add(piece)
+        assert count.total == events, size
 
 
 def _with_flags(flags: int, fields: bytes) -> bytes:
@@ -118,24 +128,38 @@ def test_gzip_that_is_not_whole_is_broken_and_the_message_names_the_member(
 
 @given(data=st.data(), text=st.binary(max_size=300), level=st.integers(0, 9), flush=st.booleans())
 def test_inflate_is_what_zlib_makes_of_it(data: st.DataObject, text: bytes, level: int, *, flush: bool) -> None:
+    """What follows the stream stays to be read, and what was packed comes out beside it."""
     stream = zlib.compressobj(level, zlib.DEFLATED, -15)
     packed = stream.compress(text) + (stream.flush(zlib.Z_FULL_FLUSH) if flush else b"") + stream.flush()
     rest = data.draw(st.binary(max_size=10))
-    step = data.draw(st.integers(1, 40))
-    inflate, found, left = Inflate("a"), bytearray(), b""
-    for chunk in chunked(packed + rest, step):
-        if inflate.ended:
-            left += chunk
-        else:
-            found += b"".join(inflate.feed(chunk))
-            left = inflate.unused
-    assert (bytes(found), inflate.ended, left) == (text, True, rest)
+    reader = ByteReader(chunked(packed + rest, data.draw(st.integers(1, 40))), "It")
+    pieces = list(inflate(reader, "a"))
+    assert b"".join(content for _, content in pieces) == text
+    assert b"".join(bytes(piece) for piece, _ in pieces) == packed
+    assert reader.position == len(packed)
+    assert reader.peek(100) == rest
 
 
 @pytest.mark.parametrize("beside", range(-2, 3))
 @pytest.mark.parametrize("make", [bytes, lambda size: b"0123456789abcdef" * (size // 16) + b"!" * (size % 16)])
 def test_output_that_just_fills_a_piece_is_not_left_inside(beside: int, make: Callable[[int], bytes]) -> None:
     text = make(2 * PIECE_OUT + beside)
-    inflate = Inflate("a")
-    assert b"".join(inflate.feed(deflate(text))) == text
-    assert inflate.ended
+    assert b"".join(content for _, content in inflate(ByteReader([deflate(text)], "It"), "a")) == text
+
+
+def test_too_many_gzip_members_are_suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gunzip, "MOST_GZIP_MEMBERS", 1000)
+    with pytest.raises(SuspiciousArchive, match="more than 1000 gzip members"):
+        read([archive_of(gzip.compress(b"") * 1001)])
+
+
+def test_a_long_header_in_small_chunks_takes_linear_time() -> None:
+    """Its cost a byte is the same for a header ten times as long, give or take."""
+
+    def seconds(length: int) -> float:
+        packed = archive_of(_with_flags(8, b"n" * length + b"\0"))
+        started = time.process_time()
+        read(chunked(packed, 1))
+        return time.process_time() - started
+
+    assert seconds(200_000) < 40 * seconds(20_000)

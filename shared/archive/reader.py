@@ -1,0 +1,68 @@
+"""Bytes that arrive in chunks, read in the pieces that a format asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared.errors import BrokenArchive
+
+Bytes = bytes | memoryview
+"""Views of what the source handed out save a copy."""
+
+
+class ByteReader:
+    """Reads chunks in order, and pulls a chunk only when the last one is used up. `what` names them in errors."""
+
+    def __init__(self, chunks: Iterable[Bytes], what: str) -> None:
+        self._chunks = iter(chunks)
+        self._what = what
+        self._chunk = memoryview(b"")
+        self._next = 0
+        self.position = 0
+
+    def take(self, most: int) -> memoryview:
+        """The next bytes: as many as are there, at most `most`; none only at the end."""
+        while self._next == len(self._chunk):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return memoryview(b"")
+            self._chunk, self._next = memoryview(chunk), 0
+        piece = self._chunk[self._next : self._next + most]
+        self._next += len(piece)
+        self.position += len(piece)
+        return piece
+
+    def put_back(self, size: int) -> None:
+        """Put back the last `size` bytes of what `take` has just returned."""
+        self._next -= size
+        self.position -= size
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes, which stay to be read; fewer only at the end."""
+        pieces = [self._chunk[self._next :]]
+        missing = size - len(pieces[0])
+        while missing > 0 and (chunk := next(self._chunks, None)) is not None:
+            pieces.append(memoryview(chunk))
+            missing -= len(chunk)
+        if len(pieces) > 1:
+            self._chunk, self._next = memoryview(b"".join(pieces)), 0
+        return bytes(self._chunk[self._next : self._next + size])
+
+    def exactly(self, size: int, place: str) -> bytes:
+        """The next `size` bytes.
+
+        Raises:
+            BrokenArchive: there are fewer; `place` says where the cut is.
+
+        """
+        data = bytearray()
+        while len(data) < size:
+            piece = self.take(size - len(data))
+            if not piece:
+                raise self.cut(place)
+            data += piece
+        return bytes(data)
+
+    def cut(self, place: str) -> BrokenArchive:
+        """The error for bytes that end too early."""
+        return BrokenArchive(f"{self._what} is cut {place}, after {self.position} bytes.")
