@@ -25,7 +25,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from cli.settings import find_settings
 from downstream.event_rows import rows, schema
 from downstream.source import ContainerSource, FolderSource, Source, credential, open_client
-from shared.archive.gunzip import Gunzip
+from shared.archive.gunzip import gunzip
+from shared.archive.reader import ByteReader
 from shared.days.manifest import LandedFile, Manifest
 from shared.errors import ExportError, SettingsError
 from shared.settings import Settings, load_storage_settings
@@ -256,10 +257,7 @@ def _verified(stored: Iterator[bytes], file: LandedFile) -> Iterator[bytes]:
 
 
 def _gunzipped(stored: Iterator[bytes], name: str) -> Iterator[bytes]:
-    gunzip = Gunzip(name)
-    for piece in stored:
-        yield from gunzip.feed(piece)
-    gunzip.finish()
+    return (content for _, content in gunzip(ByteReader(stored, name), name))
 
 
 def storage_options(target: str, settings: Settings) -> dict[str, str]:

@@ -64,16 +64,17 @@ def _decompressed(stream: igzip_lib.IgzipDecompressor, packed: Bytes, name: str)
     return content
 
 
-def gunzip(reader: ByteReader, name: str, goes_on: Callable[[], bool]) -> Iterator[Piece]:
+def gunzip(reader: ByteReader, name: str, goes_on: Callable[[], bool] | None = None) -> Iterator[Piece]:
     """A gzip file (RFC 1952): one gzip member or several, each with its checksum and size.
 
-    `goes_on` is asked after each member whether another one follows.
+    `goes_on` is asked after each member whether another one follows; without it, whatever follows has to be one.
 
     Raises:
         BrokenArchive: it is cut or damaged, or something other than gzip follows a member.
         SuspiciousArchive: it has more than `MOST_GZIP_MEMBERS` members.
 
     """
+    goes_on = goes_on or (lambda: bool(reader.peek(1)))
     members = 0
     while members == 0 or goes_on():
         if members == MOST_GZIP_MEMBERS:

@@ -95,8 +95,7 @@ class Entry:
             # A gzip stream knows its own end, and the descriptor behind it has to agree.
             yield from self._checked_pieces(gunzip(self._reader, self.shown, lambda: not self._descriptor()))
             return
-        content = ByteReader(self, f"{self.shown}: its gzip stream")
-        yield from gunzip(content, self.shown, lambda: bool(content.peek(1)))
+        yield from gunzip(ByteReader(self, f"{self.shown}: its gzip stream"), self.shown)
 
     def check_expansion(self, size: int) -> None:
         """Refuse a bomb: `size` bytes have come out of the part of the entry that has been read.
