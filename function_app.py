@@ -18,18 +18,16 @@ from shared.log import log
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.runs import log_failed
-from shared.settings import binding_queue, binding_schedule, check_sign_in
+from shared.settings import binding_queue, binding_schedule, sign_in_problem, uses_entra
 from shared.web import routes
 
-check_sign_in(os.environ)
 # Request lines of the storage library would bury the app's own.
 logging.getLogger("azure").setLevel(logging.WARNING)
 
 QUEUE = binding_queue(os.environ)
 STORAGE = "AzureWebJobsStorage"
-SIGNED_IN = os.environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra"
 
-app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS if SIGNED_IN else func.AuthLevel.FUNCTION)
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS if uses_entra(os.environ) else func.AuthLevel.FUNCTION)
 connections = ExitStack()
 
 Messages = func.Out[List[str]]  # noqa: UP006 - Microsoft's worker takes Out[List[str]], and refuses Out[list[str]]
@@ -46,6 +44,8 @@ def opened() -> App:
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
 def nightly(timer: func.TimerRequest, messages: Messages) -> None:
     """Queue the newest complete day and what the look-back misses; expire; sweep."""
+    if problem := sign_in_problem(os.environ):
+        log(logging.ERROR, "settings_invalid", error_message=problem)  # the routes refuse; the night goes on
     with reported():
         app = opened()
         found = Nightly(app.runs, app.container, app.settings, past_due=timer.past_due).work()

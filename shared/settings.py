@@ -89,16 +89,22 @@ def binding_queue(environ: Mapping[str, str]) -> str:
     return queue if _is_queue_name(queue) else DEFAULT_QUEUE
 
 
-def check_sign_in(environ: Mapping[str, str]) -> None:
-    """Refuse to start without the platform's sign-in where the settings rely on it.
+def uses_entra(environ: Mapping[str, str]) -> bool:
+    """Whether the routes rely on the platform's sign-in: `EXPORT_HTTP_AUTH` is `entra`, in capitals or not."""
+    return environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra"
 
-    Raises:
-        SettingsError: `EXPORT_HTTP_AUTH` is `entra`, and anyone could claim to be signed in.
 
+def sign_in_problem(environ: Mapping[str, str]) -> str:
+    """Why nobody may call the routes: the settings rely on a sign-in that is off. Empty if all is well.
+
+    It concerns the routes alone: the timer and the queues go on.
     """
-    problem = _sign_in_problem(environ)
-    if problem:
-        raise SettingsError(problem)
+    if not uses_entra(environ) or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
+        return ""
+    return (
+        "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so anyone "
+        "could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to function"
+    )
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -174,19 +180,8 @@ def _load(reader: _Reader) -> Settings:
         read_timeout_seconds=reader.decimal("EXPORT_READ_TIMEOUT_SECONDS", 600.0, 0.1, 3600.0),
         in_azure=reader.in_azure,
     )
-    reader.check_sign_in()
     reader.finish()
     return settings
-
-
-def _sign_in_problem(environ: Mapping[str, str]) -> str:
-    wanted = environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra"
-    if not wanted or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
-        return ""
-    return (
-        "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so anyone "
-        "could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to function"
-    )
 
 
 class _Reader:
@@ -200,11 +195,6 @@ class _Reader:
     @property
     def in_azure(self) -> bool:
         return "WEBSITE_INSTANCE_ID" in self._environ or "IDENTITY_ENDPOINT" in self._environ
-
-    def check_sign_in(self) -> None:
-        problem = _sign_in_problem(self._environ)
-        if problem:
-            self.problems.append(problem)
 
     def text(self, name: str, default: str = "") -> str:
         value = self._environ.get(name, "").strip()

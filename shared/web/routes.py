@@ -25,58 +25,65 @@ from shared.log import log
 from shared.names import Names
 from shared.runs.runs import MAX_QUEUED, DayRunning, TooManyQueued
 from shared.storage.container import Document
+from shared.web.access import Caller, caller_of, check
+from shared.web.answers import Problem, as_json, as_page, as_problem
 
 MAX_DAYS = 366
 DEFAULT_DAYS = 30
-_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_TITLES = {
-    400: "Bad request",
-    401: "Not signed in",
-    403: "Forbidden",
-    404: "Not found",
-    409: "Day is being exported",
-    429: "Too much is queued",
-}
+REFUSED = (401, 403)
+LOGGED = ("date", "from", "to", "replace", "missing")
+"""What a log line says of a request's address."""
+MAX_LOGGED = 40
+PLATFORM = ("code", "clientId")
+"""Query parameters that the platform reads: a key and its name."""
 
 Send = Callable[[list[str]], None]
 """Takes the messages that are to be queued."""
-
-
-class Problem(Exception):
-    """An answer that is no success."""
-
-    def __init__(self, status: int, detail: str, **more: Any) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.more = more
 
 
 def answer(
     request: func.HttpRequest, route: Callable[[], func.HttpResponse], environ: Mapping[str, str]
 ) -> func.HttpResponse:
     """Carry out a route for a caller who may call it; whatever goes wrong becomes a problem document."""
+    caller = caller_of(request, environ)
     try:
-        _check_caller(request, environ)
-        return route()
-    except Problem as problem:
-        return _problem(problem.status, problem.detail, **problem.more)
-    except InvalidDate as error:
-        return _problem(400, str(error))
-    except SettingsError as error:
-        log(logging.ERROR, "settings_invalid", error_message=str(error))
-        return _problem(503, str(error), title="App settings are missing or wrong")
-    except ExportError as error:
-        log(logging.ERROR, "http_failed", error_type=error.type, error_message=str(error))
-        return _problem(503 if isinstance(error, TransientError) else 500, str(error), title=error.type)
+        check(request, caller, environ)
+        response = route()
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets no stack trace
-        fault = InternalError.at(error)
-        log(logging.ERROR, "http_failed", error_type=fault.type, error_message=str(fault))
-        return _problem(500, str(fault), title=fault.type)
+        problem = _problem(error)
+        if request.method != "GET" or problem.status in REFUSED:
+            _note(logging.WARNING, "http_refused", request, caller, problem.status, reason=problem.detail)
+        return as_problem(problem)
+    if request.method != "GET":
+        _note(logging.INFO, "http_changed", request, caller, response.status_code)
+    return response
+
+
+def _problem(error: Exception) -> Problem:
+    """The answer to a failure; what somebody has to see to is logged."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, InvalidDate):
+        return Problem(400, str(error))
+    if isinstance(error, SettingsError):
+        log(logging.ERROR, "settings_invalid", error_message=str(error))
+        return Problem(503, str(error), title="App settings are missing or wrong")
+    known = error if isinstance(error, ExportError) else InternalError.at(error)
+    log(logging.ERROR, "http_failed", error_type=known.type, error_message=str(known))
+    expected = isinstance(known, TransientError) and known is error
+    return Problem(503 if expected else 500, str(known), title=known.type)
+
+
+def _note(level: int, event: str, request: func.HttpRequest, caller: Caller, status: int, **more: str) -> None:
+    """Log who asked for what. Only what the routes know is taken from the address: the rest may be a key."""
+    asked = {**request.params, **request.route_params}
+    what = {name: asked[name][:MAX_LOGGED] for name in LOGGED if name in asked}
+    log(level, event, caller=caller.name, method=request.method, **what, status=status, **more)
 
 
 def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     """POST /api/exports/{date}: queue one day."""
+    _check_query(request, "replace")
     day, replacing = _day(request), _flag(request, "replace")
     check_day(day, app.clock(), app.settings.retention_days)
     _check_room(app, [day])
@@ -95,11 +102,12 @@ def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     if asked.is_new:
         send([asked.order.to_message()])
     body = _run(request, asked.status)
-    return _json(202, body, {"Location": body["status_url"]})
+    return as_json(202, body, {"Location": body["status_url"]})
 
 
 def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     """POST /api/exports?from=D&to=D: queue each day of a range."""
+    _check_query(request, "from", "to", "replace", "missing")
     first, last = _given_range(request, "A backfill")
     replacing = _flag(request, "replace")
     for day in (first, last):
@@ -116,7 +124,7 @@ def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpRespon
         # Whatever comes in between: a day that was noted as queued has its message.
         if messages:
             send(messages)
-    return _json(202, {"runs": runs}, {"Location": f"{_url(request)}?from={first}&to={last}"})
+    return as_json(202, {"runs": runs}, {"Location": f"{_url(request)}?from={first}&to={last}"})
 
 
 def _check_room(app: App, days: Sequence[date]) -> None:
@@ -145,18 +153,21 @@ def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], 
 
 def withdraw(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """DELETE /api/exports/{date} or ?from=D&to=D: take back queued runs that have not started."""
-    if "date" in request.route_params:
+    if request.route_params.get("date"):
+        _check_query(request)
         first = last = _day(request)
     else:
+        _check_query(request, "from", "to")
         first, last = _given_range(request, "Withdrawing")
     if last > app.clock().date():
         check_day(last, app.clock(), 0)
     found = [app.runs.withdraw(day) for day in days_between(first, last)]
-    return _json(200, {"runs": [_run(request, status) for status in found if status is not None]})
+    return as_json(200, {"runs": [_run(request, status) for status in found if status is not None]})
 
 
 def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """GET /api/exports/{date}: a day's latest run and its manifest."""
+    _check_query(request)
     day = _day(request)
     if day > app.clock().date():
         check_day(day, app.clock(), 0)
@@ -170,8 +181,8 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     if _wants_page(request):
         from shared.web.pages import day_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-        return _page(day_page(document, app.clock()))
-    return _json(200, document)
+        return as_page(200, day_page(document, app.clock()))
+    return as_json(200, document)
 
 
 def _how_to_queue(app: App, day: date) -> str:
@@ -202,14 +213,15 @@ def day_document(day: date, run: Document | None, manifest: Document | None) -> 
 
 def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """GET /api/exports: one row per day; a page for a browser."""
+    _check_query(request, "from", "to")
     first, last = _range(app, request)
     rows = read_coverage(app.container, app.settings, first, last, app.clock())
     if _wants_page(request):
         from shared.web.pages import coverage_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-        return _page(coverage_page(rows, first, last, app.clock()))
+        return as_page(200, coverage_page(rows, first, last, app.clock()))
     days = [row.document() for row in rows]
-    return _json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": days})
+    return as_json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": days})
 
 
 def _range(app: App, request: func.HttpRequest) -> tuple[date, date]:
@@ -240,21 +252,12 @@ def _check_range(first: date, last: date) -> None:
         )
 
 
-def _check_caller(request: func.HttpRequest, environ: Mapping[str, str]) -> None:
-    """Refuse who is not signed in, and a page of another site that sends its visitor's browser."""
-    headers = request.headers
-    if environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra" and not (
-        headers.get("X-MS-CLIENT-PRINCIPAL") or headers.get("X-MS-CLIENT-PRINCIPAL-ID")
-    ):
-        raise Problem(401, "Sign in first: these routes are for members of the organisation (Microsoft Entra ID).")
-    if request.method not in ("POST", "DELETE"):
-        return
-    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
-    foreign = site not in (None, "same-origin", "none")
-    if origin and site is None:
-        foreign = origin.partition("://")[2] != urlsplit(request.url).netloc
-    if foreign:
-        raise Problem(403, "A page of another site may not start an export. Use the app's own page, or no browser.")
+def _check_query(request: func.HttpRequest, *known: str) -> None:
+    """Refuse a parameter that the route does not know: a misspelt one must not be silently ignored."""
+    unknown = sorted(set(request.params) - {*known, *PLATFORM})
+    if unknown:
+        takes = f"It takes {', '.join(known)}." if known else "It takes none."
+        raise Problem(400, f"This route does not know the query parameter {unknown[0][:MAX_LOGGED]!r}. {takes}")
 
 
 def _day(request: func.HttpRequest) -> date:
@@ -293,31 +296,3 @@ def _run(request: func.HttpRequest, status: RunStatus) -> dict[str, Any]:
         "status": status.status,
         "status_url": _url(request, status.date),
     }
-
-
-def _json(code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> func.HttpResponse:
-    return func.HttpResponse(
-        json.dumps(body, ensure_ascii=False),
-        status_code=code,
-        headers={**_PRIVATE, **(headers or {})},
-        mimetype="application/json",
-        charset="utf-8",
-    )
-
-
-def _page(page: tuple[str, Mapping[str, str]]) -> func.HttpResponse:
-    text, headers = page
-    return func.HttpResponse(
-        text, status_code=200, headers={**_PRIVATE, **headers}, mimetype="text/html", charset="utf-8"
-    )
-
-
-def _problem(code: int, detail: str, *, title: str = "", **more: Any) -> func.HttpResponse:
-    body = {"type": "about:blank", "title": title or _TITLES[code], "status": code, "detail": detail, **more}
-    return func.HttpResponse(
-        json.dumps(body, ensure_ascii=False),
-        status_code=code,
-        headers=_PRIVATE,
-        mimetype="application/problem+json",
-        charset="utf-8",
-    )

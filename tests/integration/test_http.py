@@ -19,10 +19,12 @@ from azure.storage.blob import BlobLeaseClient, ContainerClient
 from azure.storage.queue import QueueClient
 
 from local.azurite import KEY, Azurite
-from local.host import FunctionsHost, HostError
+from local.host import FunctionsHost
 from shared.dates import complete_from, newest_complete_day
 from shared.days.documents import iso
 from shared.days.status import RunStatus
+from shared.web.answers import HEADERS
+from tests.unit.test_access import READER, WRITER
 
 ROOT = Path(__file__).resolve().parents[2]
 HELD = date(2020, 1, 1)
@@ -63,8 +65,8 @@ def ask(host: FunctionsHost, method: str, path: str, **headers: str) -> requests
         answer = session.send(request, timeout=60, allow_redirects=False)
     said = answer.text + str(answer.headers)
     assert [secret for secret in ("marker", KEY, "Traceback", 'File "') if secret in said] == []
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert {name for name, value in HEADERS.items() if answer.headers[name] != value} <= {"Content-Security-Policy"}
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
     return answer
 
 
@@ -246,6 +248,27 @@ def test_a_backfill_of_missing_days_and_no_more_than_a_year_at_a_time(
     assert "DELETE /api/exports?from=D&to=D" in problem(ask(held_host, "POST", "?from=2011-01-01&to=2011-12-31"), 429)
     taken_back = ask(held_host, "DELETE", "?from=2010-01-01&to=2010-01-31").json()["runs"]
     assert len(taken_back) == len(runs)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/2025-11-04"),
+        ("POST", "/2025-11-04"),
+        ("POST", "?from=2025-11-04&to=2025-11-04"),
+        ("DELETE", "/2025-11-04"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Replace", "force", "form", "date", "\u00e9", "x" * 200])
+def test_a_parameter_that_the_route_does_not_know_is_refused(
+    held_host: FunctionsHost, method: str, path: str, name: str
+) -> None:
+    """A misspelt one must not be silently ignored; what the platform reads is let through."""
+    sign = "&" if "?" in path else "?"
+    detail = problem(ask(held_host, method, f"{path}{sign}{name}=true"), 400)
+    assert repr(name[:40]) in detail
+    assert ask(held_host, "GET", f"/{HELD}?clientId=default").status_code == 200
 
 
 # Dates and ranges that are none
@@ -481,36 +504,36 @@ class TestEntra:
         with FunctionsHost(app_dir=ROOT, connection_string=azurite.connection_string, environ=environ) as host:
             yield host
 
-    def test_nobody_calls_without_a_sign_in(self, entra: FunctionsHost) -> None:
-        """A key does not replace it."""
-        for method in ("GET", "POST"):
+    def test_the_sign_in_decides(self, entra: FunctionsHost) -> None:
+        """A key does not replace it; reading and changing are two rights."""
+        for method in ("GET", "POST", "DELETE"):
             for path in ("", "/2025-11-04", "/no-date"):
                 assert "Sign in first" in problem(ask(entra, method, path), 401)
-
-    @pytest.mark.parametrize("name", ["X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-ID"])
-    def test_who_has_signed_in_may(self, entra: FunctionsHost, name: str) -> None:
-        """By either header of the platform; but not from another site's page."""
-        assert ask(entra, "GET", "", **{name: "somebody"}).status_code == 200
-        problem(ask(entra, "POST", "/2025-11-04", **{name: "somebody", "Sec-Fetch-Site": "cross-site"}), 403)
+        assert ask(entra, "GET", "", **READER).status_code == 200
+        assert "Exports.Write" in problem(ask(entra, "POST", "/2025-11-04", **READER), 403)
+        problem(ask(entra, "POST", "/2025-11-04", **WRITER, **{"Sec-Fetch-Site": "cross-site"}), 403)
 
     def test_a_day_beyond_the_retention_cannot_be_had(self, entra: FunctionsHost) -> None:
         """The oldest kept one can, and coverage calls those before it expired."""
         oldest = datetime.now(UTC).date() - timedelta(days=30)
-        signed_in = {"X-MS-CLIENT-PRINCIPAL-ID": "somebody"}
         for path in (f"/{oldest - timedelta(days=1)}", f"?from={oldest - timedelta(days=1)}&to={oldest}"):
-            assert "EXPORT_RETENTION_DAYS" in problem(ask(entra, "POST", path, **signed_in), 400)
-        assert ask(entra, "POST", f"/{oldest}", **signed_in).status_code == 202
-        rows = ask(entra, "GET", f"?from={oldest - timedelta(days=1)}&to={oldest}", **signed_in).json()["days"]
+            assert "EXPORT_RETENTION_DAYS" in problem(ask(entra, "POST", path, **WRITER), 400)
+        assert ask(entra, "POST", f"/{oldest}", **WRITER).status_code == 202
+        rows = ask(entra, "GET", f"?from={oldest - timedelta(days=1)}&to={oldest}", **WRITER).json()["days"]
         assert rows[0]["status"] == "expired"
 
-    def test_the_app_refuses_to_start_without_the_platforms_sign_in(
+    def test_without_the_platforms_sign_in_only_the_routes_refuse(
         self, azurite: Azurite, held_environ: dict[str, str]
     ) -> None:
-        """Anyone could claim to be signed in."""
-        environ = held_environ | {"EXPORT_HTTP_AUTH": "entra"}
-        host = FunctionsHost(app_dir=ROOT, connection_string=azurite.connection_string, environ=environ)
-        with pytest.raises(HostError, match="WEBSITE_AUTH_ENABLED"):
-            host.start()
+        """Anyone could claim to be signed in. A web setting does not stop the nights, but the night says it."""
+        environ = held_environ | {"EXPORT_HTTP_AUTH": "Entra", "EXPORT_QUEUE": f"q-{uuid.uuid4().hex[:20]}"}
+        with FunctionsHost(app_dir=ROOT, connection_string=azurite.connection_string, environ=environ) as host:
+            for method in ("GET", "POST", "DELETE"):
+                for path in ("", "/2025-11-04"):
+                    assert "WEBSITE_AUTH_ENABLED" in problem(ask(host, method, path, **WRITER), 503)
+            host.fire_timer("nightly")
+            events = [json.loads(line.message)["event"] for line in host.log_lines() if "amplitude" in line.logger]
+            assert (events.count("settings_invalid"), events.count("nightly_done")) == (1, 1)
 
 
 def test_wrong_settings_are_all_named(azurite: Azurite, held_environ: dict[str, str]) -> None:
@@ -537,6 +560,6 @@ def test_wrong_settings_are_all_named(azurite: Azurite, held_environ: dict[str, 
                 "EXPORT_LOOKBACK_DAYS",
             ]
         lines = [json.loads(line.message) for line in host.log_lines() if line.logger == "amplitude_export"]
-        assert {line["event"] for line in lines} == {"settings_invalid"}
+        assert {line["event"] for line in lines} == {"settings_invalid", "http_refused"}
         assert lines[0]["error_message"] == detail
         assert "marker" not in host.output()

@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[2]
 
 LEVELS = (
     ("web.routes",),
-    ("app", "runs.nightly"),
+    ("app", "runs.nightly", "web.access"),
     ("web.pages", "runs.runs", "export.publish"),
     ("runs.lock", "export.fetch", "days.coverage", "storage.connect"),
-    ("amplitude", "storage.container", "archive.members", "web.text"),
+    ("amplitude", "storage.container", "archive.members", "web.text", "web.answers"),
     ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
     ("dates", "days.documents", "retry", "log", "storage.uploader", "archive.gunzip"),
     ("archive.reader",),
@@ -24,7 +24,7 @@ LEVELS = (
 
 MODULES_WITH = {
     "azure.core": {"storage.connect", "storage.container", "storage.errors"},
-    "azure.functions": {"web.routes", "function_app"},
+    "azure.functions": {"web.access", "web.answers", "web.routes", "function_app"},
     "azure.identity": {"storage.connect"},
     "azure.storage": {"storage.connect", "storage.container"},
     "isal": {"archive.gunzip", "archive.unzip"},

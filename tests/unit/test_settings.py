@@ -16,8 +16,9 @@ from shared.settings import (
     Settings,
     binding_queue,
     binding_schedule,
-    check_sign_in,
     load_settings,
+    sign_in_problem,
+    uses_entra,
 )
 
 API_KEY, SECRET_KEY, ACCOUNT_KEY = (
@@ -277,22 +278,23 @@ def test_an_unresolved_reference_is_called_that(name: str) -> None:
 
 
 def test_sign_in_must_be_on_where_it_is_relied_on() -> None:
-    """Without it anyone could claim to be signed in: the app refuses to start."""
+    """It concerns the routes alone: the settings are read all the same, so that the nights go on."""
     for off in ({}, {"WEBSITE_AUTH_ENABLED": "False"}, {"WEBSITE_AUTH_ENABLED": ""}):
         environ = {"EXPORT_HTTP_AUTH": " Entra"} | off
-        assert "WEBSITE_AUTH_ENABLED" in refused(LAPTOP | environ)
-        with pytest.raises(SettingsError, match="WEBSITE_AUTH_ENABLED"):
-            check_sign_in(environ)
-    check_sign_in({"EXPORT_HTTP_AUTH": "entra", "WEBSITE_AUTH_ENABLED": "True"})
-    check_sign_in({})
+        assert uses_entra(environ)
+        assert "WEBSITE_AUTH_ENABLED" in sign_in_problem(environ)
+        assert load_settings(LAPTOP | environ).http_auth == "entra"
+    assert not sign_in_problem({"EXPORT_HTTP_AUTH": "entra", "WEBSITE_AUTH_ENABLED": "True"})
+    assert not sign_in_problem({})
+    assert not uses_entra({})
 
 
 def test_all_problems_are_named_in_one_message() -> None:
     """Missing, malformed, contradictory and unresolved ones at once: nobody mends them one deployment after another."""
-    wrong = dict(reversed(MALFORMED)) | {"AMP_SECRET_KEY": UNRESOLVED, URI: ACCOUNT, "EXPORT_HTTP_AUTH": "entra"}
+    wrong = dict(reversed(MALFORMED)) | {"AMP_SECRET_KEY": UNRESOLVED, URI: ACCOUNT}
     del wrong["AMP_API_KEY"]
     says = refused(wrong)
-    assert [name for name in [*wrong, "AMP_API_KEY", "WEBSITE_AUTH_ENABLED"] if name not in says] == []
+    assert [name for name in [*wrong, "AMP_API_KEY"] if name not in says] == []
 
 
 @given(

@@ -1,0 +1,108 @@
+"""Who may call a route: everything about the sign-in with Microsoft Entra, and about requests from other sites."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import azure.functions as func
+
+from shared.settings import sign_in_problem, uses_entra
+from shared.web.answers import Problem
+
+WRITE_ROLE = "Exports.Write"
+"""The app role that POST and DELETE need with `EXPORT_HTTP_AUTH=entra`."""
+_ROLE_CLAIMS = ("roles", "role", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role")
+_ID_CLAIMS = ("oid", "http://schemas.microsoft.com/identity/claims/objectidentifier")
+_MAX_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. `name` is for the log: an object id, or where the key was; never a key.
+
+    With a key, `provider` is empty: the platform has checked it before the app is asked, and tells no more about it.
+    """
+
+    name: str
+    provider: str = ""
+    roles: frozenset[str] = frozenset()
+
+
+def caller_of(request: func.HttpRequest, environ: Mapping[str, str]) -> Caller:
+    """Who calls, as the platform says; nothing is refused here."""
+    headers = request.headers
+    if not uses_entra(environ):
+        if headers.get("x-functions-key"):
+            return Caller("key in x-functions-key")
+        return Caller("key in the address" if "code" in request.params else "no key")
+    principal = _principal(headers.get("X-MS-CLIENT-PRINCIPAL") or "")
+    providers = {text.lower() for text in (principal.provider, headers.get("X-MS-CLIENT-PRINCIPAL-IDP")) if text}
+    name = principal.name or headers.get("X-MS-CLIENT-PRINCIPAL-ID") or ""
+    shown = name[:_MAX_NAME] if name.isprintable() else ""
+    return Caller(shown or "nobody", providers.pop() if len(providers) == 1 else "", principal.roles)
+
+
+def check(request: func.HttpRequest, caller: Caller, environ: Mapping[str, str]) -> None:
+    """Refuse whoever may not do this.
+
+    Raises:
+        Problem: 503 if the platform's sign-in is off although the settings rely on it, 401 without a sign-in, 403
+            for another provider, for a change without the role, and for a change from another site's page.
+
+    """
+    changes = request.method in ("POST", "DELETE")
+    if uses_entra(environ):
+        off = sign_in_problem(environ)
+        if off:
+            raise Problem(503, off, title="App settings are missing or wrong")
+        if caller.name == "nobody":
+            raise Problem(401, "Sign in first: these routes are for members of the organisation (Microsoft Entra ID).")
+        if caller.provider != "aad":
+            raise Problem(403, "Sign in with Microsoft Entra ID: no other provider may call these routes.")
+        if changes and WRITE_ROLE not in caller.roles:
+            raise Problem(
+                403,
+                f"Your account may read but not change anything: that needs the app role {WRITE_ROLE}. "
+                "Ask an administrator of your organisation to assign it to you.",
+            )
+    if changes and _from_another_site(request):
+        raise Problem(
+            403, "A page of another site may not start or withdraw an export. Use the app's own page, or no browser."
+        )
+
+
+def _from_another_site(request: func.HttpRequest) -> bool:
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if origin and site is None:
+        return bool(origin.partition("://")[2] != urlsplit(request.url).netloc)
+    return site not in (None, "same-origin", "none")
+
+
+def _principal(header: str) -> Caller:
+    """The caller that the platform describes: base64 of a JSON object whose claims are a list, or a mapping."""
+    try:
+        document = json.loads(base64.b64decode(header.replace("-", "+").replace("_", "/") + "==="))
+        found = list(_claims(document.get("claims")))
+        provider = document.get("auth_typ") or ""
+    except (ValueError, AttributeError, RecursionError):
+        return Caller("")
+    ids = [value for name, value in found if name in _ID_CLAIMS]
+    roles = frozenset(value for name, value in found if name in _ROLE_CLAIMS)
+    return Caller(ids[0] if ids else "", provider if isinstance(provider, str) else "", roles)
+
+
+def _claims(claims: object) -> Iterator[tuple[str, str]]:
+    if isinstance(claims, Mapping):
+        pairs = list(claims.items())
+    elif isinstance(claims, list):
+        pairs = [(claim.get("typ"), claim.get("val")) for claim in claims if isinstance(claim, Mapping)]
+    else:
+        pairs = []
+    for name, value in pairs:
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(name, str) and isinstance(one, str):
+                yield name, one
