@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.dates import DAY
-from shared.days.coverage import Row
-from shared.web.pages import Calendar, DayView
-from shared.web.text import hours_text, month_text, number, size, visible
+from shared.days.calendar import Calendar, DayView
+from shared.days.day import Day
+from shared.text import hours_text, month_text, number, size, visible
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LABEL, _CELL = 4, 2
@@ -28,9 +28,9 @@ _STYLES = {
 _LATER_FAILED = "!"
 
 
-def render(rows: Sequence[Row], first: date, last: date) -> RenderableType:
+def render(days: Sequence[Day], first: date, last: date) -> RenderableType:
     """The days from `first` to `last`. Nothing that a blob says can move the cursor or set a colour."""
-    return _Coverage(Calendar(rows, first, last, last))
+    return _Coverage(Calendar(days, first, last, last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,7 @@ class _Coverage:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.calendar.headline, "bold")
-        yield Text(
-            f"{number(sum(row.events for row in self.calendar.rows))} events, "
-            f"{size(sum(row.bytes for row in self.calendar.rows))} decompressed"
-        )
+        yield Text(f"{number(self.calendar.events)} events, {size(self.calendar.bytes)} decompressed")
         yield Text()
         yield from self._graph(options.max_width)
         yield _legend()
@@ -74,10 +71,10 @@ class _Coverage:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("notes", overflow="fold")
         for view in self.calendar.days.values():
-            row, glyph = view.row, Text(*_glyph(view))
-            figures = (number(row.events), size(row.bytes), number(row.files)) if row.landed else ("", "", "")
-            status = Text(visible(row.status), _STYLES[view.state])
-            table.add_row(glyph, str(row.date), status, *figures, Text(visible("; ".join(_notes(view)))))
+            landed, glyph = view.landed, Text(*_glyph(view))
+            figures = (number(landed.events), size(landed.bytes), number(landed.files)) if landed else ("", "", "")
+            status = Text(view.state, _STYLES[view.state])
+            table.add_row(glyph, str(view.date), status, *figures, Text(visible("; ".join(_notes(view)))))
         return table
 
 
@@ -89,14 +86,13 @@ def _glyph(view: DayView) -> tuple[str, str]:
 
 
 def _notes(view: DayView) -> Iterator[str]:
-    row = view.row
-    if row.events and row.empty_hours:
-        yield f"no events in {hours_text(row.empty_hours)}"
+    if view.landed and view.landed.events and view.landed.empty_hours:
+        yield f"no events in {hours_text(view.landed.empty_hours)}"
     if view.run:
         yield f"latest run {view.run}"
-    yield from row.warnings
-    if row.error:
-        yield f"{row.error.type}: {row.error.message}"
+    yield from view.warnings
+    if view.day.error:
+        yield f"{view.day.error.type}: {view.day.error.message}"
 
 
 def _month_names(weeks: Sequence[date]) -> str:

@@ -13,6 +13,7 @@ from cli.codes import DONE, FAILED
 from cli.output import console, stdout
 from shared.dates import newest_complete_day, parse_day
 from shared.days.coverage import read_coverage
+from shared.days.state import State
 from shared.errors import InvalidDate
 from shared.runs.runs import utc_now
 from shared.settings import load_storage_settings
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Conso
         rows = read_coverage(container, settings, first, last, now)
     output = stdout()
     if options.json:
-        days = [row.document() for row in rows]
+        days = [row.row for row in rows]
         document = {"from": first.isoformat(), "to": last.isoformat(), "days": days}
         output.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     else:
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Conso
 
         console(output, wrap=True).print(render(rows, first, last))
     output.flush()
-    wrong = [row.date for row in rows if row.status in ("missing", "failed")]
+    wrong = [row.date for row in rows if row.state in (State.MISSING, State.FAILED)]
     if options.check and wrong:
         shown = ", ".join(map(str, wrong[:10])) + (" ..." if len(wrong) > 10 else "")  # noqa: PLR2004 - a line's worth
         messages.print(f"{len(wrong)} of {len(rows)} days are missing or failed: {shown}", style="red")

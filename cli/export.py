@@ -18,6 +18,7 @@ from shared.app import App, open_app
 from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
 from shared.days.coverage import read_coverage
 from shared.days.manifest import Manifest
+from shared.days.state import Trigger
 from shared.errors import ExportError, InvalidDate
 from shared.runs.messages import Order
 from shared.runs.runs import utc_now
@@ -74,7 +75,7 @@ def _days(options: argparse.Namespace, now: datetime) -> list[date]:
 def _not_landed(app: App, days: list[date]) -> list[date]:
     """Those of the days that are missing; a day before EXPORT_START_DATE is not."""
     rows = read_coverage(app.container, app.settings, days[0], days[-1], app.clock())
-    return [row.date for row in rows if not row.landed]
+    return [row.date for row in rows if row.landed is None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class _Exports:
 
     def export(self, day: date) -> bool:
         """Export a day. Returns whether it landed; raises only where it is the only one that was asked for."""
-        order = Order(day, trigger="cli", replace=self.options.replace)
+        order = Order(day, trigger=Trigger.CLI, replace=self.options.replace)
         try:
             with self.progress.of(day):
                 manifest = self.app.runs.run_now(order, on_wait=self.progress.waiting)

@@ -8,6 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from shared.errors import InvalidDate
 
+UtcDay = date
+"""A day of Amplitude's server upload time, UTC."""
+
 HOURS = 24
 """Hours of a day. UTC knows no other days."""
 

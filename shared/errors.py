@@ -2,64 +2,104 @@
 
     ExportError
     ├── TransientError            a later try may succeed: the message comes back
-    │   ├── AmplitudeUnavailable      no answer, 429, 5xx, time-outs, all tries used up
-    │   ├── BrokenArchive             cut, damaged, or no archive at all
-    │   ├── StorageUnavailable        the storage account does not answer, or not in time
-    │   ├── DayLocked                 another run is exporting the day
-    │   ├── ConditionNotMet           a conditional write found another state than was read
-    │   ├── Displaced                 another try has taken the day over
-    │   ├── RunDied                   a run ended without a word
-    │   └── InternalError             a fault of the app itself
-    └── PermanentError            the same try would fail again: someone has to act
-        ├── SettingsError             app settings missing or wrong
-        ├── InvalidDate               no date, in the future, not complete yet, beyond the retention
-        ├── InvalidMessage            a queue message that asks for nothing that can be done
-        ├── BadCredentials            401, 403
-        ├── BadRequest                400, with Amplitude's own words
-        ├── ExportTooLarge            a single hour is too large
-        ├── UnexpectedAnswer          a status that the Export API does not document
-        ├── SuspiciousArchive         a whole archive that is not what was asked for
-        ├── UnsupportedArchive        an archive that cannot be read as a stream
-        ├── FewerEvents               fewer events than have landed, and nobody said that this is wanted
-        ├── StorageDenied             no permission, or no such container or account
-        └── InvalidManifest           a manifest or status blob that is not ours to understand
+    │   ├── AmplitudeUnavailable
+    │   ├── BrokenArchive
+    │   ├── StorageUnavailable
+    │   ├── DayLocked
+    │   ├── ConditionNotMet
+    │   ├── Displaced
+    │   ├── RunDied
+    │   ├── Interrupted
+    │   └── InternalError
+    └── PermanentError            the same try would fail again: somebody has to act
+        ├── SettingsError
+        ├── InvalidDate
+        ├── InvalidMessage
+        ├── BadCredentials
+        ├── BadRequest
+        ├── ExportTooLarge
+        ├── UnexpectedAnswer
+        ├── SuspiciousArchive
+        ├── UnsupportedArchive
+        ├── FewerEvents
+        ├── StorageDenied
+        └── InvalidManifest
 
-A message never holds a credential, a URL with one, or an event's content.
+The class name is the `type` that users see. The first line of its docstring is what it means, and `advice` is what to
+do; the pages and docs/operations.md say the same. A message never holds a credential, a URL with one, or an event's
+content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
+
+_WAIT = "Nothing at first: it often passes by itself, and the run is tried again. "
+_AGAIN = "Then run the day again."
 
 
 class ExportError(Exception):
-    """What every error of this app is. The class name is the `type` that users see."""
+    """What every error of this app is."""
+
+    advice: ClassVar[str] = "Run the day again. If it fails again, look at the run's log and report it."
 
     @property
     def type(self) -> str:
         """The name by which status blobs, log lines and the docs call this error."""
         return type(self).__name__
 
+    @property
+    def details(self) -> Mapping[str, object]:
+        """The error's figures, for the status blob: its message is made from them."""
+        return {}
+
 
 class TransientError(ExportError):
-    """A later try may succeed. `retry_after`: seconds that the other side asked to wait, where it did."""
+    """A later try may succeed.
+
+    `retry_after`: seconds that the other side asked to wait, where it did. `attempts`: how many requests were made for
+    the window, where the error ends a try. `too_long`: `retry_after` is longer than a try may wait.
+    """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.attempts = 0
+        self.too_long = False
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.too_long and self.retry_after is not None:
+            text += f" It asks to wait {self.retry_after:.0f} seconds, too long to wait within a try."
+        elif self.attempts:
+            times = "once" if self.attempts == 1 else f"{self.attempts} times"
+            text += f" Tried {times} (EXPORT_MAX_ATTEMPTS)."
+        return text
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """The figures that are known."""
+        figures = {"attempts": self.attempts or None, "retry_after": self.retry_after}
+        return {name: value for name, value in figures.items() if value is not None}
 
 
 class PermanentError(ExportError):
-    """The same try would fail again: someone has to act."""
+    """The same try would fail again: somebody has to act."""
 
 
 class AmplitudeUnavailable(TransientError):
-    """Amplitude did not answer, or only with 429 or 5xx, at all tries.
+    """Amplitude did not answer, or only with 429, 5xx or a page of something in front of it, at all attempts.
 
     `slow`: it took too long (504 or a read time-out), so that asking for less may help. `throttled`: it said 429.
     """
+
+    advice = (
+        f"{_WAIT}If it lasts for hours, look at Amplitude's status page. If it lasts for one day only, set "
+        "EXPORT_WINDOW_HOURS lower."
+    )
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, slow: bool = False, throttled: bool = False
@@ -70,35 +110,61 @@ class AmplitudeUnavailable(TransientError):
 
 
 class BrokenArchive(TransientError):
-    """The answer is cut, damaged, or no archive at all."""
+    """The answer is cut, damaged, or not an archive at all."""
+
+    advice = (
+        f"{_WAIT}If one day keeps failing, set EXPORT_WINDOW_HOURS lower; then ask Amplitude's support, with the day "
+        "and the hours from the message."
+    )
 
 
 class StorageUnavailable(TransientError):
     """The storage account did not answer, or not in time."""
 
+    advice = f"{_WAIT}If it lasts, check the account's health, firewall, private endpoints and DNS."
+
 
 class DayLocked(TransientError):
     """Another run is exporting the day."""
 
+    advice = "Nothing: that run does the work. If no run is active, break the lease as the message says."
+
 
 class ConditionNotMet(TransientError):
-    """A conditional write found another state than was read: somebody else was there first."""
+    """Another run wrote the same blob at the same moment."""
+
+    advice = "Nothing: the run is tried again."
 
 
 class Displaced(TransientError):
-    """Another try has taken the day over; what this one did is void."""
+    """Another try has taken the day over; this one changed nothing."""
+
+    advice = "Nothing: the other try does the work."
 
 
 class RunDied(TransientError):
-    """A run ended without a word: its host was stopped, or ran out of time or memory."""
+    """The run ended without recording a result: its host was stopped, or ran out of time or memory."""
+
+    advice = (
+        "Nothing at first: a run from the queue comes back on its own. If it dies each time, give the app more memory "
+        "(instanceMemoryMB), or set EXPORT_WINDOW_HOURS lower."
+    )
+
+
+class Interrupted(TransientError):
+    """The run was stopped: Ctrl-C, a termination signal, or a host that shuts down."""
+
+    advice = "Run the day again. A run from the queue comes back on its own."
 
 
 class InternalError(TransientError):
-    """A fault of the app itself."""
+    """The app itself is at fault."""
+
+    advice = "Report it, with the log line: it names the place in the code and holds no event."
 
     @classmethod
     def at(cls, error: Exception) -> Self:
-        """The fault that an unforeseen exception shows: its kind and its place, for its text may hold anything."""
+        """The fault that an unforeseen exception shows: its kind and its place, because its text may hold anything."""
         trace = error.__traceback__
         while trace and trace.tb_next:
             trace = trace.tb_next
@@ -107,7 +173,15 @@ class InternalError(TransientError):
 
 
 class SettingsError(PermanentError):
-    """App settings are missing or wrong; one message names them all. `problems`: one text for each of them."""
+    """App settings are missing or wrong; the message names all of them.
+
+    `problems`: one text for each of them.
+    """
+
+    advice = (
+        "Correct the settings that the message names. A value that starts with @Microsoft.KeyVault( means that the "
+        f"secret is not in the vault, or that the app may not read it. {_AGAIN}"
+    )
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -115,46 +189,131 @@ class SettingsError(PermanentError):
 
 
 class InvalidDate(PermanentError):
-    """No date, in the future, not complete yet, or beyond the retention."""
+    """The day is not a date, is in the future, not complete yet, or beyond the retention."""
+
+    advice = "Ask for another day, or later: the message says from when on the day can be exported."
 
 
 class InvalidMessage(PermanentError):
-    """A queue message that asks for nothing that can be done."""
+    """A queue message does not ask for anything that can be done."""
+
+    advice = "Use the page or POST /api/exports/{date}, and find out who writes into the queue."
 
 
 class BadCredentials(PermanentError):
-    """401 or 403: keys or region are wrong."""
+    """Amplitude answered 401 or 403: the keys or the region are wrong."""
+
+    advice = (
+        "Check AMP_API_KEY, AMP_SECRET_KEY and AMP_DATA_REGION: all three must belong to one Amplitude project. "
+        f"{_AGAIN}"
+    )
 
 
 class BadRequest(PermanentError):
-    """400 for another reason than size."""
+    """Amplitude answered 400, for another reason than size."""
+
+    advice = f"Go by Amplitude's own words in the message. {_AGAIN}"
 
 
 class ExportTooLarge(PermanentError):
-    """Even a single hour is too large for the Export API."""
+    """Even a single hour is too large for the Export API, or the project is empty or the wrong one."""
+
+    advice = (
+        "Check that the keys belong to the right project: an empty or wrong one is refused in the same words. If a "
+        "single hour really is too large, ask Amplitude's support for it."
+    )
 
 
 class UnexpectedAnswer(PermanentError):
-    """A status that the Export API does not document."""
+    """Amplitude answered with a status that the Export API does not document."""
+
+    advice = f"Check AMP_EXPORT_URL, and whether a proxy answers in Amplitude's place. {_AGAIN}"
 
 
 class SuspiciousArchive(PermanentError):
-    """A whole archive that is not what was asked for."""
+    """The archive is whole, but not what was asked for: other hours, two projects, unknown names."""
+
+    advice = "Do not trust this answer: look at what the message names, run the day again, and ask Amplitude's support."
 
 
 class UnsupportedArchive(PermanentError):
-    """An archive that cannot be read as a stream."""
+    """The archive cannot be read as a stream."""
+
+    advice = "Amplitude has changed the form of its archives: look for a newer version of this app, or report it."
 
 
 class FewerEvents(PermanentError):
-    """The export holds less than what has landed, and nobody said that this is wanted."""
+    """The export holds less than what has landed, and nobody agreed to that; the landed day was kept.
+
+    `landed`, `exported`: events. `lost_hours`: hours that had events and have none now. `landed_project`,
+    `exported_project`: set where they differ.
+    """
+
+    advice = (
+        "Amplitude may have deleted events, or the keys may belong to another project. If you want what Amplitude has "
+        "now, run the day again with replace=true; otherwise leave it."
+    )
+
+    def __init__(  # noqa: PLR0913 - the figures of one error
+        self,
+        day: date,
+        landed: int,
+        exported: int,
+        *,
+        lost_hours: Sequence[int] = (),
+        landed_project: str = "",
+        exported_project: str = "",
+    ) -> None:
+        super().__init__()
+        self.day = day
+        self.landed = landed
+        self.exported = exported
+        self.lost_hours = tuple(lost_hours)
+        self.landed_project = landed_project
+        self.exported_project = exported_project
+
+    @property
+    def difference(self) -> str:
+        """What was found, in one sentence."""
+        if self.landed_project != self.exported_project:
+            return (
+                f"{self.landed:,} events of project {self.landed_project} have landed, the export holds "
+                f"{self.exported:,} of project {self.exported_project}. Do the keys belong to the right project?"
+            )
+        lost = ""
+        if self.exported >= self.landed and self.lost_hours:
+            hours = ", ".join(map(str, self.lost_hours))
+            lost = f", but none in hour {hours}, which had some"
+        return f"{self.landed:,} events have landed, the export holds {self.exported:,}{lost}."
+
+    def __str__(self) -> str:
+        return (
+            f"{self.day}: {self.difference} The landed day stays as it is. If Amplitude's answer is what you want, run "
+            f"the day again with replace: POST /api/exports/{self.day}?replace=true (on the command line: "
+            f"export {self.day} --replace)."
+        )
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """All figures."""
+        return {
+            "landed": self.landed,
+            "exported": self.exported,
+            "lost_hours": list(self.lost_hours),
+            "difference": self.difference,
+        }
 
 
 class StorageDenied(PermanentError):
-    """The storage account refuses: no permission, no such container or account, or a blob that somebody protects.
+    """The storage account refuses: no permission, no such container or account, or a lease or policy in the way.
 
     `code` is the storage's own word for it; empty where it gave none.
     """
+
+    advice = (
+        "Check that the container exists, and that the app's identity has the role Storage Blob Data Contributor on it "
+        f"(azd provision sets both). If the message names a lease or a policy, remove that. {_AGAIN}"
+    )
 
     def __init__(self, message: str, *, code: str = "") -> None:
         super().__init__(message)
@@ -162,4 +321,20 @@ class StorageDenied(PermanentError):
 
 
 class InvalidManifest(PermanentError):
-    """A manifest or status blob that this version cannot understand."""
+    """A manifest or status blob cannot be understood by this version."""
+
+    advice = (
+        "If an older version of the app was deployed over a newer one, deploy the newer one. Otherwise restore the "
+        f"last version of the blob that the message names. {_AGAIN}"
+    )
+
+
+def leaves(kind: type[ExportError] = ExportError) -> dict[str, type[ExportError]]:
+    """All errors that can occur, by type."""
+    below = kind.__subclasses__()
+    return {name: leaf for one in below for name, leaf in leaves(one).items()} if below else {kind.__name__: kind}
+
+
+def meaning(kind: type[ExportError]) -> str:
+    """What an error means: the first sentence of its docstring."""
+    return (kind.__doc__ or "").partition("\n")[0]

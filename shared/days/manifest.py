@@ -10,7 +10,20 @@ from datetime import date, datetime
 from typing import Any, Self
 
 from shared.dates import HOURS
-from shared.days.documents import METADATA_TEXT, NOT_OURS, as_metadata, iso
+from shared.days.documents import (
+    LONGEST_NAME,
+    METADATA_TEXT,
+    NOT_OURS,
+    as_metadata,
+    instant,
+    iso,
+    known,
+    measure,
+    text,
+    texts,
+    whole,
+)
+from shared.days.state import State
 from shared.errors import InvalidManifest
 
 VERSION = 1
@@ -92,9 +105,9 @@ class Manifest:
     changes: Changes
 
     @property
-    def status(self) -> str:
+    def status(self) -> State:
         """`complete`, or `empty` for a day without an event."""
-        return "complete" if self.events else "empty"
+        return State.COMPLETE if self.events else State.EMPTY
 
     @property
     def events(self) -> int:
@@ -126,9 +139,9 @@ class Manifest:
             "download_bytes": self.download_bytes,
         }
 
-    def to_json(self) -> bytes:
-        """The document, as it lands."""
-        document = {
+    def document(self) -> dict[str, Any]:
+        """The document, as it lands and as it is answered."""
+        return {
             "version": VERSION,
             "date": self.date.isoformat(),
             "status": self.status,
@@ -147,49 +160,54 @@ class Manifest:
             "volume": asdict(self.volume) if self.volume else None,
             "changes": asdict(self.changes),
         }
-        return json.dumps(document, indent=1, ensure_ascii=False).encode()
+
+    def to_json(self) -> bytes:
+        """The document's bytes."""
+        return json.dumps(self.document(), indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes, name: str) -> Self:
-        """The manifest in a document; `name` is the blob's, for the error.
+        """The manifest in a document, validated as a whole; `name` is the blob's. Fields it does not know are ignored.
 
         Raises:
-            InvalidManifest: the document is none of ours, of a later version, or of another day or prefix, or its sums
-                do not hold.
+            InvalidManifest: the app did not write this document, or a later version did; it belongs to another day or
+                prefix; or its sums do not hold.
 
         """
         try:
             document = json.loads(data)
-            version = document["version"]
+            version = whole(document["version"])
             if version != VERSION:
                 raise InvalidManifest(
-                    f"{name} is of version {version}, this app knows {VERSION}: a newer app wrote it. Deploy that one."
+                    f"{name} has version {version}, this app knows {VERSION}: a newer app wrote it. Deploy that one."
                 )
             manifest = cls(
-                date=date.fromisoformat(document["date"]),
-                run_id=str(document["run_id"]),
-                try_id=str(document["try"]),
-                trigger=str(document["trigger"]),
-                region=str(document["region"]),
-                started_at=datetime.fromisoformat(document["started_at"]),
-                finished_at=datetime.fromisoformat(document["finished_at"]),
-                requests=tuple(RequestMade(**request) for request in document["requests"]),
+                date=date.fromisoformat(text(document["date"])),
+                run_id=text(document["run_id"]),
+                try_id=text(document["try"]),
+                trigger=text(document["trigger"]),
+                region=text(document["region"]),
+                started_at=instant(document["started_at"]),
+                finished_at=instant(document["finished_at"]),
+                requests=tuple(_request(fields) for fields in document["requests"]),
                 files=tuple(_landed_file(fields) for fields in document["files"]),
-                ignored=tuple(map(str, document["ignored"])),
-                warnings=tuple(map(str, document["warnings"])),
-                volume=Volume(**document["volume"]) if document["volume"] else None,
-                changes=Changes(**document["changes"]),
+                ignored=texts(document["ignored"]),
+                warnings=texts(document["warnings"]),
+                volume=_volume(document["volume"]) if document["volume"] else None,
+                changes=Changes(**{key: whole(value) for key, value in known(Changes, document["changes"]).items()}),
             )
-            if (manifest.totals, manifest.empty_hours) != (document["totals"], document["empty_hours"]):
+            if manifest.empty_hours != document["empty_hours"] or any(
+                document["totals"][key] != total for key, total in manifest.totals.items()
+            ):
                 raise ValueError("its sums do not hold")
             place = f"manifests/date={manifest.date}.json"
             folder = f"{name.removesuffix(place)}events/date={manifest.date}/"
             if not name.endswith(place) or not all(file.name.startswith(folder) for file in manifest.files):
-                raise ValueError("it speaks of another day")
+                raise ValueError("it belongs to another day")
         except NOT_OURS as error:
             raise InvalidManifest(
                 f"{name} cannot be read as a manifest ({type(error).__name__}): somebody else wrote or changed it. "
-                "Restore its last version; the app leaves the day as it is until then."
+                "Restore its last version; until then the app leaves the day as it is."
             ) from error
         return manifest
 
@@ -213,12 +231,33 @@ class Manifest:
         return as_metadata(figures) | {"warnings": warnings}
 
 
-def _landed_file(fields: Mapping[str, Any]) -> LandedFile:
-    file = LandedFile(**fields)
-    texts = (file.name, file.source, file.sha256)
-    if not (0 <= file.hour < HOURS and all(isinstance(text, str) for text in texts)):
-        raise ValueError("no event file of a day")
+def _landed_file(document: Mapping[str, Any]) -> LandedFile:
+    file = LandedFile(**known(LandedFile, document))
+    for count in (file.hour, file.part, file.bytes, file.events):
+        whole(count)
+    for value in (file.name, file.source, file.sha256):
+        text(value, LONGEST_NAME)
+    if file.hour >= HOURS:
+        raise ValueError("not an hour of a day")
     return file
+
+
+def _request(document: Mapping[str, Any]) -> RequestMade:
+    request = RequestMade(**known(RequestMade, document))
+    for count in (request.status, request.attempts, request.bytes):
+        whole(count)
+    text(request.start)
+    text(request.end)
+    measure(request.seconds)
+    return request
+
+
+def _volume(document: Mapping[str, Any]) -> Volume:
+    volume = Volume(**known(Volume, document))
+    whole(volume.median_events)
+    if volume.ratio is not None:
+        measure(volume.ratio)
+    return volume
 
 
 def empty_hours(files: Iterable[LandedFile]) -> list[int]:

@@ -4,27 +4,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Self
-from urllib.parse import unquote
 
-from shared.dates import HOURS
-from shared.days.documents import NOT_OURS, as_metadata, from_iso, iso
+from shared.dates import HOURS, UtcDay
+from shared.days.documents import (
+    LONGEST_TEXT,
+    NOT_OURS,
+    as_metadata,
+    from_iso,
+    iso,
+    metadata_number,
+    metadata_text,
+    text,
+    whole,
+)
+from shared.days.state import RunState
 from shared.errors import ExportError, InvalidManifest
+
+COUNTS = ("bytes", "events", "files", "hours_done", "download_bytes", "attempt")
+TEXTS = ("window", "retry_at", "retry_reason")
+"""What the progress of a run holds: counts, and texts of which each may be null."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunError:
-    """Why a run failed, as users see it."""
+    """Why a run failed, as users see it. `details`: the error's figures, where it has any."""
 
     type: str
     message: str
+    details: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, error: ExportError) -> Self:
         """The error of a run that ended with this exception."""
-        return cls(error.type, str(error))
+        return cls(error.type, str(error)[:LONGEST_TEXT], error.details)
+
+    def document(self) -> dict[str, str]:
+        """The error as it is answered."""
+        return {"type": self.type, "message": self.message}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,7 @@ class RunStatus:
     """A day's latest run. `max_window_hours`: what proved too large for Amplitude is not asked for again."""
 
     date: date
-    status: str
+    status: RunState
     run_id: str
     trigger: str
     replace: bool = False
@@ -44,7 +64,7 @@ class RunStatus:
     error: RunError | None = None
     max_window_hours: int = HOURS
 
-    def now(self, moment: datetime, **changes: Any) -> RunStatus:
+    def changed(self, moment: datetime, **changes: Any) -> RunStatus:
         """The status, changed at `moment`."""
         return replace(self, updated_at=moment, **changes)
 
@@ -61,7 +81,7 @@ class RunStatus:
             "started_at": iso(self.started_at) if self.started_at else None,
             "updated_at": iso(self.updated_at) if self.updated_at else None,
             "progress": dict(self.progress),
-            "error": asdict(self.error) if self.error else None,
+            "error": {**self.error.document(), "details": dict(self.error.details)} if self.error else None,
             "max_window_hours": self.max_window_hours,
         }
 
@@ -81,24 +101,48 @@ class RunStatus:
             document = json.loads(data)
             error = document.get("error")
             return cls(
-                date=date.fromisoformat(document["date"]),
-                status=str(document["status"]),
-                run_id=str(document["run_id"]),
-                trigger=str(document["trigger"]),
+                date=date.fromisoformat(text(document["date"])),
+                status=RunState(document["status"]),
+                run_id=text(document["run_id"]),
+                trigger=text(document["trigger"]),
                 replace=bool(document.get("replace")),
                 queued_at=from_iso(document.get("queued_at")),
                 started_at=from_iso(document.get("started_at")),
                 updated_at=from_iso(document.get("updated_at")),
-                try_id=document.get("try"),
-                progress=dict(document.get("progress") or {}),
-                error=RunError(str(error["type"]), str(error["message"])) if error else None,
+                try_id=text(document["try"]) if document.get("try") is not None else None,
+                progress=_progress(document.get("progress") or {}),
+                error=_error(error) if error else None,
                 max_window_hours=min(max(int(document.get("max_window_hours") or HOURS), 1), HOURS),
             )
         except NOT_OURS as broken:
             raise InvalidManifest(
                 f"{name} cannot be read as a status ({type(broken).__name__}): somebody else wrote or changed it. "
-                "Delete it; the next run writes it anew."
+                "Delete it; the next run writes it again."
             ) from broken
+
+    @classmethod
+    def from_metadata(cls, day: UtcDay, metadata: Mapping[str, str]) -> Self | None:
+        """What `metadata` noted, which is less than the document has; None where the app did not write it."""
+        try:
+            state = RunState(metadata.get("status", ""))
+        except ValueError:
+            return None
+        error = None
+        if "error_type" in metadata:
+            error = RunError(metadata_text(metadata, "error_type"), metadata_text(metadata, "error_message"))
+            with suppress(*NOT_OURS):
+                error = replace(error, details=dict(json.loads(metadata_text(metadata, "error_details") or "{}")))
+        return cls(
+            date=day,
+            status=state,
+            run_id=metadata_text(metadata, "run_id"),
+            trigger=metadata_text(metadata, "trigger"),
+            queued_at=from_iso(metadata.get("queued_at")),
+            started_at=from_iso(metadata.get("started_at")),
+            updated_at=from_iso(metadata.get("updated_at")),
+            progress={key: metadata_number(metadata, key) for key in COUNTS if key in metadata},
+            error=error,
+        )
 
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata."""
@@ -109,11 +153,24 @@ class RunStatus:
             "queued_at": iso(self.queued_at) if self.queued_at else "",
             "started_at": iso(self.started_at) if self.started_at else "",
             "updated_at": iso(self.updated_at) if self.updated_at else "",
-            **{key: str(self.progress[key]) for key in ("events", "files", "bytes") if key in self.progress},
+            **{key: str(self.progress[key]) for key in COUNTS if key in self.progress},
             "error_type": self.error.type if self.error else "",
             "error_message": self.error.message if self.error else "",
+            "error_details": json.dumps(self.error.details) if self.error and self.error.details else "",
         }
         return as_metadata(figures)
+
+
+def _progress(document: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {key: whole(document[key]) for key in COUNTS if key in document}
+    notes = {key: text(document[key]) for key in TEXTS if document.get(key) is not None}
+    return {**counts, **notes}
+
+
+def _error(document: Mapping[str, Any]) -> RunError:
+    # A long message is cut rather than refused: the rest of the status counts more.
+    message, details = str(document["message"])[:LONGEST_TEXT], document.get("details")
+    return RunError(text(document["type"]), message, dict(details) if details else {})
 
 
 def read_status(data: bytes, name: str) -> RunStatus | None:
@@ -122,10 +179,3 @@ def read_status(data: bytes, name: str) -> RunStatus | None:
         return RunStatus.from_json(data, name)
     except ExportError:
         return None
-
-
-def error_from_metadata(metadata: Mapping[str, str]) -> RunError | None:
-    """The error that `RunStatus.metadata` noted; its message may be cut."""
-    if "error_type" not in metadata:
-        return None
-    return RunError(metadata["error_type"], unquote(metadata.get("error_message", "")))

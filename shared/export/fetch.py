@@ -138,8 +138,7 @@ class Fetcher:
                     self.sleep(error.retry_after or 0)
                     return None
                 if last:
-                    times = "once" if attempt == 1 else f"{attempt} times"
-                    error.args = (f"{error} Tried {times} (EXPORT_MAX_ATTEMPTS).",)
+                    error.attempts = attempt
                     raise
                 self._wait(window, attempt, error)
             slow_before = slow
@@ -151,7 +150,7 @@ class Fetcher:
     def _check_asked(self, error: AmplitudeUnavailable | BrokenArchive) -> None:
         """End the try where Amplitude asks for a longer pause than a try may make."""
         if error.retry_after is not None and error.retry_after > LONGEST_ASKED:
-            error.args = (f"{error} It asks to wait {error.retry_after:.0f} seconds, too long to wait within a try.",)
+            error.too_long = True
             raise error
 
     def _wait(self, window: Window, attempt: int, error: AmplitudeUnavailable | BrokenArchive) -> None:

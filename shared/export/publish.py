@@ -227,24 +227,16 @@ def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFi
 
     """
     before, after = sum(file.events for file in landed), sum(file.events for file in new)
-    go_on = (
-        f"The landed day stays as it is. If Amplitude's answer is what you want, run the day again with replace: "
-        f"POST /api/exports/{day}?replace=true (on the command line: export {day} --replace)."
-    )
-    projects, new_projects = {file.project for file in landed}, {file.project for file in new}
-    if projects and new_projects and projects != new_projects:
-        raise FewerEvents(
-            f"{day}: {before} events of project {', '.join(sorted(projects))} have landed, the export holds {after} of "
-            f"project {', '.join(sorted(new_projects))}: are the keys those of the right project? {go_on}"
-        )
-    if after < before:
-        raise FewerEvents(f"{day}: {before} events have landed, the export holds {after}. {go_on}")
     lost = sorted(set(empty_hours(new)) - set(empty_hours(landed)))
-    if lost:
-        raise FewerEvents(
-            f"{day}: {before} events have landed, the export holds {after}, but none in hour "
-            f"{', '.join(map(str, lost))}, which had some. {go_on}"
-        )
+    old_project, new_project = _projects(landed), _projects(new)
+    if old_project and new_project and old_project != new_project:
+        raise FewerEvents(day, before, after, lost_hours=lost, landed_project=old_project, exported_project=new_project)
+    if after < before or lost:
+        raise FewerEvents(day, before, after, lost_hours=lost)
+
+
+def _projects(files: Sequence[LandedFile]) -> str:
+    return ", ".join(sorted({file.project for file in files}))
 
 
 def _call[T](function: Callable[[T], None], argument: T) -> Callable[[], None]:

@@ -76,7 +76,7 @@ class DayLock:
         Never waits for the storage: a download is not held up by a word about it.
         """
         self.check()
-        self.status = self.status.now(self._clock(), **changes)
+        self.status = self.status.changed(self._clock(), **changes)
 
     def write(self, **changes: Any) -> datetime:
         """Change the status and write it now. Returns the storage's time of the write.
@@ -86,7 +86,7 @@ class DayLock:
 
         """
         with self._writing:
-            self.status = self.status.now(self._clock(), **changes)
+            self.status = self.status.changed(self._clock(), **changes)
             return self._put()
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from shared.dates import parse_day
+from shared.days.state import Trigger
 from shared.errors import InvalidDate, InvalidMessage
 
 _WORD = re.compile(r"[0-9A-Za-z_-]{0,64}")
@@ -19,7 +20,7 @@ class Order:
 
     day: date
     run_id: str = ""
-    trigger: str = "queue"
+    trigger: str = Trigger.QUEUE
     replace: bool = False
 
     def to_message(self) -> str:
@@ -45,7 +46,7 @@ class Order:
         if not isinstance(document, dict):
             raise InvalidMessage("A queue message is no JSON object.")
         day, run_id = document.get("date"), document.get("run_id") or ""
-        trigger, replacing = document.get("trigger") or "queue", document.get("replace") or False
+        trigger, replacing = document.get("trigger") or Trigger.QUEUE, document.get("replace") or False
         if not (isinstance(day, str) and isinstance(run_id, str) and isinstance(trigger, str)):
             raise InvalidMessage("A queue message needs a date, and text in date, run_id and trigger.")
         if not isinstance(replacing, bool):

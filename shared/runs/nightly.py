@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from shared.dates import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
-from shared.days.coverage import Row, read_coverage
+from shared.days.coverage import read_coverage
+from shared.days.day import Day
 from shared.days.manifest import Manifest
+from shared.days.state import RunState, Trigger
 from shared.days.status import RunError, RunStatus
 from shared.errors import ConditionNotMet, DayLocked, ExportError, StorageDenied
 from shared.log import log
@@ -105,7 +107,7 @@ class Nightly:
 
     def _ask(self, day: date) -> Asked | None:
         try:
-            return self.runs.ask(day, "timer")
+            return self.runs.ask(day, Trigger.TIMER)
         except DayRunning as running:
             if running.foreign:
                 raise running.foreign from None
@@ -121,7 +123,7 @@ class Nightly:
         found |= {names.day_of(name, "events") for name in self.container.folders(names.folder("events"))}
         found |= {names.day_of(name, "logs") for name in self.container.folders(names.folder("logs"))}
         for blob in self.container.blobs(names.folder("status")):
-            if blob.metadata.get("status") != "expired":
+            if blob.metadata.get("status") != RunState.EXPIRED:
                 found.add(names.day_of(blob.name, "status"))
         return sorted(day for day in found if day is not None and day < oldest)
 
@@ -132,12 +134,12 @@ class Nightly:
         except DayLocked:
             return None
         with lock:
-            if lock.status.status != "expired" and not self._is_old(lock.untouched_since):
+            if lock.status.status is not RunState.EXPIRED and not self._is_old(lock.untouched_since):
                 return None
             before = lock.status
             # The order matters: what landed after this manifest was read is another run's, and stays.
             manifest = self.container.read(self.names.manifest(day))
-            locked_at = lock.write(status="expired", error=None, progress={})
+            locked_at = lock.write(status=RunState.EXPIRED, error=None, progress={})
             if manifest is not None:
                 self._drop_manifest(lock, day, manifest, before)
             folders = (self.names.events(day), self.names.logs(day))
@@ -154,7 +156,7 @@ class Nightly:
         try:
             self.container.delete(self.names.manifest(day), only=manifest)
         except StorageDenied as error:
-            status = "complete" if before.status == "expired" else before.status
+            status = RunState.COMPLETE if before.status is RunState.EXPIRED else before.status
             lock.write(status=status, error=RunError.of(error), progress=before.progress)
             raise
 
@@ -215,10 +217,11 @@ def looked_at(now: datetime, settings: Settings) -> list[date]:
     return days_between(oldest, newest)
 
 
-def is_wanted(row: Row, settings: Settings) -> bool:
+def is_wanted(day: Day, settings: Settings) -> bool:
     """Whether a day of the look-back is to be exported: it has not landed, or its recheck is due (`EXPORT_RECHECK`)."""
-    if not row.landed:
+    if day.landed is None:
         return True
-    if settings.recheck == "off" or (settings.recheck == "empty-hours" and not row.empty_hours):
+    if settings.recheck == "off" or (settings.recheck == "empty-hours" and not day.landed.empty_hours):
         return False
-    return row.run_started_at is None or row.run_started_at < end_of(row.date) + RECHECK_AFTER
+    started = (day.run.started_at if day.run else None) or day.landed.started_at
+    return started is None or started < end_of(day.date) + RECHECK_AFTER

@@ -13,12 +13,14 @@ from typing import Any
 
 from shared.dates import HOURS, check_day
 from shared.days.manifest import Manifest
+from shared.days.state import RunState, Trigger
 from shared.days.status import RunError, RunStatus, read_status
 from shared.errors import (
     ConditionNotMet,
     DayLocked,
     ExportError,
     InternalError,
+    Interrupted,
     InvalidManifest,
     InvalidMessage,
     PermanentError,
@@ -108,7 +110,7 @@ class Runs:
         for _ in range(_TRIES):
             document, status = self._read(day)
             if document and (document.leased or document.leased_forever):
-                raise DayRunning(status or RunStatus(day, "running", "", trigger), self._foreign(day, document))
+                raise DayRunning(status or RunStatus(day, RunState.RUNNING, "", trigger), self._foreign(day, document))
             if status and status.run_id == run_id:
                 return Asked(status, is_new=True)  # written after all: the first answer got lost
             if status and self._waits(status) and (status.replace or not replace):
@@ -116,7 +118,7 @@ class Runs:
             now = self.clock()
             queued = RunStatus(
                 day,
-                "queued",
+                RunState.QUEUED,
                 run_id,
                 trigger,
                 replace,
@@ -143,7 +145,7 @@ class Runs:
         queued = {
             self.names.day_of(blob.name, "status")
             for blob in self.container.blobs(folder)
-            if blob.metadata.get("status") == "queued"
+            if blob.metadata.get("status") == RunState.QUEUED
         }
         if len(queued.union(days)) > MAX_QUEUED:
             raise TooManyQueued(len(queued))
@@ -157,10 +159,10 @@ class Runs:
         for _ in range(_TRIES):
             document, status = self._read(day)
             if document and (document.leased or document.leased_forever):
-                return replace(status or RunStatus(day, "", "", ""), status="running")
-            if status is None or status.status != "queued":
+                return replace(status or RunStatus(day, RunState.RUNNING, "", ""), status=RunState.RUNNING)
+            if status is None or status.status is not RunState.QUEUED:
                 return None
-            withdrawn = status.now(self.clock(), status="withdrawn", error=None, progress={})
+            withdrawn = status.changed(self.clock(), status=RunState.WITHDRAWN, error=None, progress={})
             with suppress(ConditionNotMet):  # somebody else wrote: look again
                 put_unleased(self.container, self.names.status(day), withdrawn, document)
                 log(logging.INFO, "run_withdrawn", date=day, run_id=status.run_id, trigger=status.trigger)
@@ -169,7 +171,7 @@ class Runs:
 
     def _waits(self, status: RunStatus) -> bool:
         since = status.queued_at
-        return status.status == "queued" and since is not None and self.clock() - since < QUEUED_FOR
+        return status.status == RunState.QUEUED and since is not None and self.clock() - since < QUEUED_FOR
 
     def work(self, order: Order, *, message_id: str = "") -> None:
         """Do what a message asks for.
@@ -189,7 +191,7 @@ class Runs:
                 with self._locked(order, run_id) as lock:
                     reason = self._drop_reason(lock.status, order, run_id)
                     if not reason:
-                        self._try(lock, order, run_id, after_transient="queued")
+                        self._try(lock, order, run_id, after_transient=RunState.QUEUED)
         except DayLocked:
             reason = "the day is being exported by another run"
         except PermanentError as error:
@@ -209,20 +211,20 @@ class Runs:
         run_id = uuid.uuid4().hex
         try:
             with self._locked(order, run_id, on_wait) as lock:
-                return self._try(lock, order, run_id, after_transient="failed")
+                return self._try(lock, order, run_id, after_transient=RunState.FAILED)
         except DayLocked:
             raise
         except ExportError as error:
             log_failed(order.day, run_id, order.trigger, RunError.of(error))
             raise
 
-    def _try(self, lock: DayLock, order: Order, run_id: str, *, after_transient: str) -> Manifest:
+    def _try(self, lock: DayLock, order: Order, run_id: str, *, after_transient: RunState) -> Manifest:
         """Make one try, with the lock held. `after_transient`: the status after a transient error."""
         try_id = uuid.uuid4().hex[:8]
         same = lock.status.run_id == run_id
         started = self.clock()
         locked_at = lock.write(
-            status="running",
+            status=RunState.RUNNING,
             run_id=run_id,
             trigger=order.trigger,
             replace=order.replace,
@@ -251,16 +253,16 @@ class Runs:
         return manifest
 
     def _complete(self, lock: DayLock, manifest: Manifest) -> None:
-        self._end(lock, "complete", None, progress=_totals(manifest))
+        self._end(lock, RunState.COMPLETE, None, progress=_totals(manifest))
         log(logging.INFO, "run_complete", **_fields(lock.status), **_figures(manifest))
 
-    def _record(self, lock: DayLock, error: BaseException, after_transient: str) -> None:
+    def _record(self, lock: DayLock, error: BaseException, after_transient: RunState) -> None:
         """Note why a try has ended without landing the day."""
         if not isinstance(error, ExportError):  # Ctrl-C, or the host shuts down
-            self._end(lock, "failed", RunError("Interrupted", "The run was interrupted. Run the day again."))
+            self._end(lock, RunState.FAILED, RunError.of(Interrupted("The run was interrupted. Run the day again.")))
             return
-        again = after_transient == "queued" and not isinstance(error, PermanentError)
-        self._end(lock, "queued" if again else "failed", RunError.of(error))
+        again = after_transient == RunState.QUEUED and not isinstance(error, PermanentError)
+        self._end(lock, RunState.QUEUED if again else RunState.FAILED, RunError.of(error))
         if again:
             fields = _fields(lock.status)
             log(logging.WARNING, "run_retry", **fields, error_type=error.type, error_message=str(error))
@@ -270,7 +272,7 @@ class Runs:
         try:
             order = Order.from_message(text)
         except InvalidMessage as error:
-            log_failed(None, "", "queue", RunError.of(error))
+            log_failed(None, "", Trigger.QUEUE, RunError.of(error))
             return
         for _ in range(_TRIES):
             document, status = self._read(order.day)
@@ -283,9 +285,9 @@ class Runs:
                 return
             cause = status.error if status and status.error else RunError.of(_died(order.day))
             run_id = status.run_id if status else order.run_id
-            failed = status or RunStatus(order.day, "failed", run_id, order.trigger, order.replace)
+            failed = status or RunStatus(order.day, RunState.FAILED, run_id, order.trigger, order.replace)
             try:
-                self._put(failed.now(self.clock(), status="failed", error=cause), document)
+                self._put(failed.changed(self.clock(), status=RunState.FAILED, error=cause), document)
             except ConditionNotMet:
                 continue
             log_failed(order.day, run_id, order.trigger, cause)
@@ -298,7 +300,7 @@ class Runs:
         own = status.queued_at is None and status.trigger == order.trigger
         if not (status.run_id == order.run_id or (not order.run_id and own)):
             return False
-        if status.status in ("complete", "withdrawn", "expired"):
+        if status.status in (RunState.COMPLETE, RunState.WITHDRAWN, RunState.EXPIRED):
             return False
         with suppress(InvalidManifest):  # what nobody can read is not what this run has landed
             landed = self._landed(order.day)
@@ -321,23 +323,23 @@ class Runs:
         if status is None:
             return ""
         if status.run_id == run_id:
-            return f"the run is {status.status}" if status.status in ("complete", "withdrawn") else ""
+            return f"the run is {status.status}" if status.status in (RunState.COMPLETE, RunState.WITHDRAWN) else ""
         return "another run has taken its place" if order.run_id else ""
 
     def _locked(self, order: Order, run_id: str, on_wait: Callable[[], None] = lambda: None) -> DayLock:
-        fresh = RunStatus(order.day, "queued", run_id, order.trigger, order.replace, updated_at=self.clock())
+        fresh = RunStatus(order.day, RunState.QUEUED, run_id, order.trigger, order.replace, updated_at=self.clock())
         return take_lock(
             self.container, self.names.status(order.day), fresh, clock=self.clock, sleep=self.sleep, on_wait=on_wait
         )
 
     def lock_for_expiry(self, day: date) -> DayLock:
         """The lock of a day that is to expire. Raises DayLocked at once where a run has it."""
-        fresh = RunStatus(day, "expired", "", "timer", updated_at=self.clock())
+        fresh = RunStatus(day, RunState.EXPIRED, "", Trigger.TIMER, updated_at=self.clock())
         return take_lock(
             self.container, self.names.status(day), fresh, clock=self.clock, sleep=self.sleep, wait_seconds=0
         )
 
-    def _end(self, lock: DayLock, status: str, error: RunError | None, **changes: Any) -> None:
+    def _end(self, lock: DayLock, status: RunState, error: RunError | None, **changes: Any) -> None:
         try:
             lock.write(status=status, error=error, **changes)
         except ExportError:
@@ -386,8 +388,8 @@ def as_export_errors() -> Iterator[None]:
 
 def _died(day: date) -> RunDied:
     return RunDied(
-        f"The run of {day} ended without a word at every try: the host was stopped, or ran out of time or memory. "
-        "Look at the host's own log, then run the day again."
+        f"The run of {day} ended at every try without recording a result: the host was stopped, or ran out of time or "
+        "memory. Look at the host's own log, then run the day again."
     )
 
 

@@ -5,10 +5,9 @@ Every error is a problem document (RFC 9457) that says what to do; none holds a 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,14 +16,13 @@ import azure.functions as func
 
 from shared.app import App
 from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
-from shared.days.coverage import died, read_coverage
-from shared.days.manifest import Manifest
-from shared.days.status import RunStatus, read_status
+from shared.days.coverage import read_coverage, read_day
+from shared.days.state import RunState, Trigger
+from shared.days.status import RunStatus
 from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
 from shared.log import log
 from shared.names import Names
 from shared.runs.runs import MAX_QUEUED, DayRunning, TooManyQueued
-from shared.storage.container import Document
 from shared.web.access import Caller, caller_of, check
 from shared.web.answers import Problem, as_json, as_page, as_problem
 
@@ -88,7 +86,7 @@ def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     check_day(day, app.clock(), app.settings.retention_days)
     _check_room(app, [day])
     try:
-        asked = app.runs.ask(day, "http", replace=replacing)
+        asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
     except DayRunning as running:
         url = _url(request, day)
         foreign = str(running.foreign or "")
@@ -143,9 +141,9 @@ def _check_room(app: App, days: Sequence[date]) -> None:
 def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], *, replacing: bool) -> dict[str, Any]:
     """Ask for one day of a range: what is answered of it. A new run's message is added to `messages`."""
     try:
-        asked = app.runs.ask(day, "http", replace=replacing)
+        asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
     except DayRunning as running:
-        return _run(request, replace(running.status, status="running"))
+        return _run(request, replace(running.status, status=RunState.RUNNING))
     if asked.is_new:
         messages.append(asked.order.to_message())
     return _run(request, asked.status)
@@ -171,18 +169,14 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     day = _day(request)
     if day > app.clock().date():
         check_day(day, app.clock(), 0)
-    names = Names(app.settings.prefix)
-    run, manifest = app.container.read(names.status(day)), app.container.read(names.manifest(day))
-    if run is None and manifest is None:
+    found = read_day(app.container, Names(app.settings.prefix), day)
+    if found is None:
         raise Problem(404, f"{day} was never exported, nor queued. {_how_to_queue(app, day)}")
-    if manifest:
-        Manifest.from_json(manifest.data, names.manifest(day))  # what is none of ours is an error, not an answer
-    document = day_document(day, run, manifest)
     if _wants_page(request):
         from shared.web.pages import day_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-        return as_page(200, day_page(document, app.clock()))
-    return as_json(200, document)
+        return as_page(200, day_page(found, app.clock()))
+    return as_json(200, found.document)
 
 
 def _how_to_queue(app: App, day: date) -> str:
@@ -193,35 +187,17 @@ def _how_to_queue(app: App, day: date) -> str:
     return "POST to this address to queue it."
 
 
-def day_document(day: date, run: Document | None, manifest: Document | None) -> dict[str, Any]:
-    """A day's latest run and manifest as they are answered."""
-    state = read_status(run.data, "") if run else None
-    landed = json.loads(manifest.data) if manifest else None
-    fields: dict[str, Any] = state.document() if state else {}
-    if run and state and state.status == "running" and not run.leased:
-        fields |= {"status": "failed", "error": asdict(died())}
-    elif run and run.leased:
-        fields |= {"status": "running"}
-    return {
-        "date": day.isoformat(),
-        "status": fields.get("status") or (landed or {}).get("status") or "failed",
-        "run_id": fields.get("run_id") or (landed or {}).get("run_id"),
-        **{key: fields.get(key) for key in ("trigger", "queued_at", "started_at", "updated_at", "progress", "error")},
-        "manifest": landed,
-    }
-
-
 def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """GET /api/exports: one row per day; a page for a browser."""
     _check_query(request, "from", "to")
     first, last = _range(app, request)
-    rows = read_coverage(app.container, app.settings, first, last, app.clock())
+    days = read_coverage(app.container, app.settings, first, last, app.clock())
     if _wants_page(request):
         from shared.web.pages import coverage_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-        return as_page(200, coverage_page(rows, first, last, app.clock()))
-    days = [row.document() for row in rows]
-    return as_json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": days})
+        return as_page(200, coverage_page(days, first, last, app.clock()))
+    rows = [day.row for day in days]
+    return as_json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": rows})
 
 
 def _range(app: App, request: func.HttpRequest) -> tuple[date, date]:

@@ -18,7 +18,7 @@ from tests.unit.sample_days import (
     answer,
     fewer,
     hostile_answer,
-    hostile_rows,
+    hostile_days,
     landed,
     month,
 )
@@ -31,15 +31,15 @@ PHONE: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "has_touc
 ERROR = fewer(SATURDAY, 362241, 198256)
 FAILED = answer(
     SATURDAY,
-    status="failed",
+    run="failed",
     run_id="4f0a9c1be7d24b6f8a3d5c2e9b7f1a06",
-    error={"type": ERROR.type, "message": ERROR.message},
+    error=ERROR,
 )
 
 PAGES: dict[str, Rendered] = {
     "month": coverage_page(month(), FIRST, LAST, NOW),
     "day": day_page(FAILED, NOW),
-    "hostile-month": coverage_page(hostile_rows(), FIRST, LAST, NOW),
+    "hostile-month": coverage_page(hostile_days(), FIRST, LAST, NOW),
     "hostile-day": day_page(hostile_answer(SATURDAY), NOW),
     "year": coverage_page(
         [landed(LAST - timedelta(days=n)) for n in range(364, 29, -1)] + month(), date(2024, 12, 1), LAST, NOW

@@ -11,6 +11,7 @@ import pytest
 
 from local.simulator import Gate
 from shared.app import open_app
+from shared.days.state import RunState
 from shared.days.status import RunStatus
 from shared.errors import StorageDenied, StorageUnavailable
 from shared.runs import lock
@@ -36,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def held(environ: dict[str, str]) -> Iterator[lock.DayLock]:
     """The day's lock, as a try holds it."""
-    fresh = RunStatus(DAY, "queued", "r1", "test")
+    fresh = RunStatus(DAY, RunState.QUEUED, "r1", "test")
     with (
         open_app(environ) as app,
         lock.take_lock(app.container, f"status/date={DAY}.json", fresh, clock=utc_now, sleep=time.sleep) as day_lock,

@@ -309,7 +309,7 @@ class TestForeignLeases:
                 app.runs.ask(DAY, "http")
             app.runs.work(Order(DAY))  # ends: a message that came back would do so for ever
             (row,) = read_coverage(app.container, app.settings, DAY, DAY, app.clock())
-        assert row.status == "complete"
+        assert row.state == "complete"
 
 
 @pytest.mark.soak

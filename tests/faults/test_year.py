@@ -23,6 +23,6 @@ def test_a_year_is_read_by_a_handful_of_requests(container: ContainerClient, sce
         scene.proxy.requests.clear()
         rows = read_coverage(app.container, app.settings, days[0], days[-1], app.clock())
     assert [row.date for row in rows] == days
-    assert {(row.status, row.events) for row in rows} == {("complete", 7)}
+    assert {(row.state, row.landed.events if row.landed else 0) for row in rows} == {("complete", 7)}
     assert {asked.what for asked in scene.proxy.requests} == {"list"}
     assert len(scene.proxy.requests) <= 4

@@ -22,6 +22,7 @@ from local.azurite import KEY, Azurite
 from local.host import FunctionsHost
 from shared.dates import complete_from, newest_complete_day
 from shared.days.documents import iso
+from shared.days.state import RunState
 from shared.days.status import RunStatus
 from shared.web.answers import HEADERS
 from tests.unit.test_access import READER, WRITER
@@ -152,7 +153,7 @@ def test_a_run_that_has_waited_for_an_hour_gives_way(  # noqa: PLR0913, PLR0917 
 ) -> None:
     """Its message may be lost."""
     queued_at = datetime.now(UTC) - timedelta(minutes=minutes)
-    put_status(blobs, RunStatus(day, "queued", "old", "timer", queued_at=queued_at))
+    put_status(blobs, RunStatus(day, RunState.QUEUED, "old", "timer", queued_at=queued_at))
     run_id = ask(held_host, "POST", f"/{day}").json()["run_id"]
     assert [message["run_id"] for message in messages(queue, day)] == [run_id] * new_runs
     assert (run_id == "old") == (not new_runs)
@@ -163,7 +164,7 @@ def test_a_day_that_is_neither_queued_nor_locked_gets_a_new_run(
     held_host: FunctionsHost, blobs: ContainerClient, day: date, status: str
 ) -> None:
     """A run without its lock is dead, whatever its status says."""
-    put_status(blobs, RunStatus(day, status, "old", "http", queued_at=datetime.now(UTC)))
+    put_status(blobs, RunStatus(day, RunState(status), "old", "http", queued_at=datetime.now(UTC)))
     answer = ask(held_host, "POST", f"/{day}")
     assert answer.status_code == 202
     assert answer.json()["run_id"] != "old"
@@ -173,7 +174,7 @@ def test_a_locked_day_is_being_exported(
     held_host: FunctionsHost, queue: QueueClient, blobs: ContainerClient, day: date
 ) -> None:
     """It is not queued; a range says so of it, and queues the others."""
-    lease = put_status(blobs, RunStatus(day, "queued", "the-run", "http", queued_at=datetime.now(UTC)))
+    lease = put_status(blobs, RunStatus(day, RunState.QUEUED, "the-run", "http", queued_at=datetime.now(UTC)))
     lease.acquire()
     facts = {"date": day.isoformat(), "run_id": "the-run", "status_url": url(held_host, day)}
     assert "az storage blob lease break" in problem(ask(held_host, "POST", f"/{day}"), 409, **facts), "without an end"
@@ -347,7 +348,7 @@ def test_an_unknown_day_is_not_found(held_host: FunctionsHost) -> None:
 
 
 def test_a_run_without_its_lock_has_died(held_host: FunctionsHost, blobs: ContainerClient, day: date) -> None:
-    put_status(blobs, RunStatus(day, "running", "dead", "timer", started_at=datetime.now(UTC)))
+    put_status(blobs, RunStatus(day, RunState.RUNNING, "dead", "timer", started_at=datetime.now(UTC)))
     seen = ask(held_host, "GET", f"/{day}").json()
     assert (seen["status"], seen["error"]["type"]) == ("failed", "RunDied")
     row = ask(held_host, "GET", f"?from={day}&to={day}").json()["days"][0]

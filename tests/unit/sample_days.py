@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from shared.days.coverage import Row
+from shared.days.day import Day, Landed
 from shared.days.manifest import Changes, LandedFile, Manifest, RequestMade, Volume
-from shared.days.status import RunError
+from shared.days.state import RunState, State
+from shared.days.status import RunError, RunStatus
+from shared.errors import FewerEvents
 
 FIRST, LAST = date(2025, 11, 1), date(2025, 11, 30)
 NOW = datetime(2025, 12, 1, 9, tzinfo=UTC)
@@ -21,11 +23,13 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202egnp.ex
 
 def fewer(day: date, landed: int, held: int) -> RunError:
     """What a run says that was refused because it holds less."""
-    return RunError(
-        "FewerEvents",
-        f"{day}: {landed} events have landed, the export holds {held}. The landed day stays as it is. If Amplitude's "
-        f"answer is what you want, run the day again with replace: POST /api/exports/{day}?replace=true.",
-    )
+    return RunError.of(FewerEvents(day, landed, held))
+
+
+def known(day: date, state: str, *, error: RunError | None = None, run: str = "") -> Day:
+    """A day of which nothing has landed."""
+    word = run or (state if state in set(RunState) else "")
+    return Day(day, State(state), RunStatus(day, RunState(word), "run", "timer", error=error) if word else None)
 
 
 def by_hour(day: date) -> list[int]:
@@ -37,53 +41,52 @@ def by_hour(day: date) -> list[int]:
     ]
 
 
-def landed(day: date, **changes: Any) -> Row:
+def landed(day: date, *, error: RunError | None = None, run: str = "complete", **changes: Any) -> Day:
     """A day that has landed."""
     hours = changes.pop("hour_events", None) or by_hour(day)
     figures: dict[str, Any] = {
+        "state": State.COMPLETE if sum(hours) else State.EMPTY,
         "events": sum(hours),
         "bytes": sum(hours) * 1767,
         "files": sum(1 for events in hours if events),
-        "hour_events": hours,
-        "empty_hours": [hour for hour, events in enumerate(hours) if not events],
-        "run_status": "complete",
+        "hour_events": tuple(hours),
+        "empty_hours": tuple(hour for hour, events in enumerate(hours) if not events),
     }
-    return Row(day, **{"status": "complete"} | figures | changes)
+    values = Landed(**figures | changes)
+    return Day(day, values.state, RunStatus(day, RunState(run), "run", "timer", error=error), values)
 
 
-def month() -> list[Row]:
+def month() -> list[Day]:
     """November 2025, with one day of each kind at least; of the 1st and 2nd nothing is wanted."""
     quiet = by_hour(date(2025, 11, 21))
     quiet[3] = quiet[4] = 0
     odd = {
-        date(2025, 11, 3): Row(date(2025, 11, 3), "expired", run_status="expired"),
+        date(2025, 11, 3): known(date(2025, 11, 3), "expired"),
         date(2025, 11, 10): landed(
             date(2025, 11, 10), warnings=["Only 120000 events, 16% of the median of the days before (755120)."]
         ),
-        date(2025, 11, 13): landed(date(2025, 11, 13), hour_events=[0] * 24, status="empty"),
-        date(2025, 11, 14): landed(date(2025, 11, 14), run_status="running"),
-        date(2025, 11, 15): landed(
-            date(2025, 11, 15), run_status="failed", error=fewer(date(2025, 11, 15), 373311, 198256)
-        ),
+        date(2025, 11, 13): landed(date(2025, 11, 13), hour_events=[0] * 24),
+        date(2025, 11, 14): landed(date(2025, 11, 14), run="running"),
+        date(2025, 11, 15): landed(date(2025, 11, 15), run="failed", error=fewer(date(2025, 11, 15), 373311, 198256)),
         date(2025, 11, 21): landed(date(2025, 11, 21), hour_events=quiet),
-        date(2025, 11, 24): Row(
+        date(2025, 11, 24): known(
             date(2025, 11, 24),
             "failed",
             error=RunError(
                 "BadCredentials", "Amplitude refused the keys (401) for 2025-11-24T00 to 2025-11-24T23 UTC."
             ),
-            run_status="failed",
+            run="failed",
         ),
-        date(2025, 11, 29): Row(date(2025, 11, 29), "queued", run_status="queued"),
-        date(2025, 11, 30): Row(date(2025, 11, 30), "running", run_status="running"),
+        date(2025, 11, 29): known(date(2025, 11, 29), "queued"),
+        date(2025, 11, 30): known(date(2025, 11, 30), "running"),
     }
-    odd |= {date(2025, 11, day): Row(date(2025, 11, day), "missing") for day in (18, 19, 20)}
+    odd |= {date(2025, 11, day): known(date(2025, 11, day), "missing") for day in (18, 19, 20)}
     days = [FIRST + n * DAY for n in range(2, 30)]
     return [odd.get(day) or landed(day) for day in days]
 
 
-def manifest(day: date, **changes: Any) -> dict[str, Any]:
-    """The manifest of a day that has landed, without events in two hours, as it is answered."""
+def manifest(day: date, **changes: Any) -> Manifest:
+    """The manifest of a day that has landed, without events in two hours."""
     files = tuple(
         LandedFile(
             name=f"events/date={day}/hour={hour:02d}/187520_{day}_{hour:02d}_0.5f3c9a1e.json",
@@ -116,56 +119,55 @@ def manifest(day: date, **changes: Any) -> dict[str, Any]:
         volume=Volume(385120, 0.94),
         changes=Changes(added=1, changed=2, removed=0, unchanged=19),
     )
-    document: dict[str, Any] = json.loads(whole.to_json())
-    return document | changes
+    return replace(whole, **changes)
 
 
-def answer(day: date, **changes: Any) -> dict[str, Any]:
-    """What `GET /api/exports/{date}` answers for a day that has landed."""
-    document = {
-        "date": day.isoformat(),
-        "status": "complete",
-        "run_id": "98ccbc852fda4280811c477601e3bc82",
-        "trigger": "timer",
-        "queued_at": f"{day + DAY}T03:30:00Z",
-        "started_at": f"{day + DAY}T03:30:02Z",
-        "updated_at": f"{day + DAY}T03:31:40Z",
-        "progress": {},
-        "error": None,
-        "manifest": manifest(day),
-    }
-    return document | changes
+def answer(day: date, *, run: str = "complete", gone: bool = False, **changes: Any) -> Day:
+    """All that is known of a day that has landed; with `gone`, somebody has deleted its manifest."""
+    of_day = None if gone else manifest(day)
+    at = datetime.combine(day + DAY, time(3, 30), UTC)
+    status = RunStatus(
+        day,
+        RunState(run),
+        run_id="98ccbc852fda4280811c477601e3bc82",
+        trigger="timer",
+        queued_at=at,
+        started_at=at + timedelta(seconds=2),
+        updated_at=at + timedelta(seconds=100),
+    )
+    figures = Landed.of(of_day) if of_day else None
+    found = Day.of(day, replace(status, **changes), leased=run == "running", landed=figures, otherwise=State.MISSING)
+    return replace(found, manifest=of_day)
 
 
-def hostile_rows() -> list[Row]:
+def hostile_days() -> list[Day]:
     """Days whose every text is an attack."""
     error = RunError(HOSTILE, HOSTILE)
     return [
-        landed(FIRST, warnings=[HOSTILE], error=error, run_status=HOSTILE),
-        Row(FIRST + DAY, HOSTILE, error=error, run_status=HOSTILE),
-        Row(FIRST + 2 * DAY, "failed", error=RunError("FewerEvents", HOSTILE), run_status="failed"),
+        landed(FIRST, warnings=(HOSTILE,), error=error, run="failed"),
+        known(FIRST + DAY, "failed", error=error),
+        known(FIRST + 2 * DAY, "failed", error=RunError("FewerEvents", HOSTILE, {"difference": HOSTILE})),
         landed(
             FIRST + 3 * DAY,
-            error=RunError("FewerEvents", f"9 events {HOSTILE} have landed, the export holds 8"),
-            run_status="failed",
+            error=RunError("FewerEvents", "m", {"difference": f"9 {HOSTILE}", "exported": HOSTILE}),
+            run="failed",
         ),
     ]
 
 
-def hostile_answer(day: date) -> dict[str, Any]:
+def hostile_answer(day: date) -> Day:
     """A day whose every text is an attack."""
-    document = manifest(day, warnings=[HOSTILE], ignored=[HOSTILE], trigger=HOSTILE, region=HOSTILE, run_id=HOSTILE)
-    document["try"] = HOSTILE
-    for file in document["files"]:
-        file |= {"name": HOSTILE, "source": HOSTILE, "sha256": HOSTILE}
-    for request in document["requests"]:
-        request |= {"start": HOSTILE, "end": HOSTILE}
-    return answer(
-        day,
-        status="failed",
-        run_id=HOSTILE * 2,
+    whole = manifest(day)
+    attack = replace(
+        whole,
+        run_id=HOSTILE,
+        try_id=HOSTILE,
         trigger=HOSTILE,
-        queued_at=HOSTILE,
-        error={"type": HOSTILE, "message": HOSTILE},
-        manifest=document,
+        region=HOSTILE,
+        warnings=(HOSTILE,),
+        ignored=(HOSTILE,),
+        files=tuple(replace(file, name=HOSTILE, source=HOSTILE, sha256=HOSTILE) for file in whole.files),
+        requests=tuple(replace(request, start=HOSTILE, end=HOSTILE) for request in whole.requests),
     )
+    found = answer(day, run="failed", run_id=HOSTILE * 2, trigger=HOSTILE, error=RunError(HOSTILE, HOSTILE))
+    return replace(found, landed=Landed.of(attack), manifest=attack)

@@ -10,12 +10,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cli.calendar import render
-from shared.days.coverage import Row
-from shared.web.text import visible
-from tests.unit.sample_days import FIRST, HOSTILE, LAST, hostile_rows, landed, month
+from shared.days.day import Day
+from shared.days.status import RunError
+from shared.text import visible
+from tests.unit.sample_days import FIRST, HOSTILE, LAST, hostile_days, known, landed, month
 
 
-def printed(rows: list[Row], first: date = FIRST, last: date = LAST, *, width: int = 100, colours: bool = False) -> str:
+def printed(rows: list[Day], first: date = FIRST, last: date = LAST, *, width: int = 100, colours: bool = False) -> str:
     out = StringIO()
     Console(file=out, width=width, force_terminal=colours, color_system="truecolor" if colours else None).print(
         render(rows, first, last)
@@ -47,9 +48,9 @@ def test_the_table_has_a_line_for_each_day_with_its_figures_and_reasons() -> Non
     assert text.startswith("21 of 27 days have landed\n")
     for row in month():
         line = next(line for line in text.splitlines() if str(row.date) in line)
-        assert row.status in line
-        assert not row.landed or f"{row.events:,}" in line
-    assert "latest run failed; FewerEvents: 2025-11-15: 373311 events have landed" in text
+        assert row.state in line
+        assert not row.landed or f"{row.landed.events:,}" in line
+    assert "latest run failed; FewerEvents: 2025-11-15: 373,311 events have landed" in text
     assert "no events in hours 3, 4" in text
     assert "Only 120000 events" in text
 
@@ -64,7 +65,7 @@ def test_a_year_fits_any_width_with_each_day_once(width: int) -> None:
 
 @pytest.mark.parametrize("colours", [False, True])
 def test_hostile_text_neither_steers_the_terminal_nor_is_taken_for_markup(*, colours: bool) -> None:
-    rows = [*hostile_rows(), Row(LAST, "[red]failed[/red]", run_status="failed")]
+    rows = [*hostile_days(), known(LAST, "failed", error=RunError("[red]failed[/red]", ""))]
     text = printed(rows, width=400, colours=colours)
     assert visible(HOSTILE) in text
     assert "[red]failed[/red]" in text

@@ -2,11 +2,20 @@
 
 import inspect
 import re
+from datetime import date
 
 import pytest
 
 from shared import errors
-from shared.errors import AmplitudeUnavailable, BrokenArchive, ExportError, PermanentError, TransientError
+from shared.errors import (
+    AmplitudeUnavailable,
+    BrokenArchive,
+    ExportError,
+    FewerEvents,
+    PermanentError,
+    TransientError,
+    meaning,
+)
 
 CLASSES = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, Exception)]
 LEAVES = [one for one in CLASSES if one not in (ExportError, TransientError, PermanentError)]
@@ -32,8 +41,29 @@ def test_the_picture_is_the_tree() -> None:
 def test_each_error_is_transient_or_permanent(error: type[ExportError]) -> None:
     """The message comes back, or somebody has to act: never both, never neither."""
     assert issubclass(error, TransientError) != issubclass(error, PermanentError)
-    assert error("words").type == error.__name__
-    assert str(error("words")) == "words"
+    assert error.advice != ExportError.advice
+    assert meaning(error).endswith("."), "one line says what it means"
+    if error is not FewerEvents:
+        assert error("words").type == error.__name__
+        assert str(error("words")) == "words"
+
+
+def test_errors_carry_their_figures() -> None:
+    """The message is made from them, so nobody has to read them back from it."""
+    fewer = FewerEvents(date(2025, 11, 4), 1500, 1200, lost_hours=[1])
+    assert "1,500 events have landed, the export holds 1,200." in str(fewer)
+    assert fewer.details == {
+        "landed": 1500,
+        "exported": 1200,
+        "lost_hours": [1],
+        "difference": "1,500 events have landed, the export holds 1,200.",
+    }
+    broken = BrokenArchive("Cut.")
+    broken.attempts = 5
+    assert (str(broken), broken.details) == ("Cut. Tried 5 times (EXPORT_MAX_ATTEMPTS).", {"attempts": 5})
+    busy = AmplitudeUnavailable("429.", retry_after=900)
+    busy.too_long = True
+    assert str(busy) == "429. It asks to wait 900 seconds, too long to wait within a try."
 
 
 def test_what_a_retry_needs_to_know_comes_with_the_error() -> None:

@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[2]
 
 LEVELS = (
     ("web.routes",),
-    ("app", "runs.nightly", "web.access"),
-    ("web.pages", "runs.runs", "export.publish"),
+    ("app", "runs.nightly", "web.access", "web.pages"),
+    ("days.calendar", "runs.runs", "export.publish"),
     ("runs.lock", "export.fetch", "days.coverage", "storage.connect"),
-    ("amplitude", "storage.container", "archive.members", "web.text", "web.answers"),
+    ("amplitude", "storage.container", "archive.members", "days.day", "text", "web.answers"),
     ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
     ("dates", "days.documents", "retry", "log", "storage.uploader", "archive.gunzip"),
     ("archive.reader",),
-    ("errors", "http"),
+    ("errors", "http", "days.state"),
 )
 """All modules of `shared`, the highest first. A module imports only from levels below its own."""
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared.days.day import Landed
 from shared.days.documents import from_iso, iso
 from shared.days.manifest import (
     Changes,
@@ -22,7 +23,8 @@ from shared.days.manifest import (
     empty_hours,
     hour_events,
 )
-from shared.days.status import RunError, RunStatus, error_from_metadata
+from shared.days.state import RunState
+from shared.days.status import RunError, RunStatus
 from shared.errors import BadRequest, InvalidManifest
 
 NOV_4 = date(2025, 11, 4)
@@ -77,7 +79,7 @@ manifests = st.builds(
 statuses = st.builds(
     RunStatus,
     date=st.dates(),
-    status=st.sampled_from(["queued", "running", "complete", "failed", "expired"]),
+    status=st.sampled_from(RunState),
     run_id=st.text(max_size=64),
     trigger=st.text(max_size=32),
     replace=st.booleans(),
@@ -85,8 +87,8 @@ statuses = st.builds(
     started_at=st.none() | instants,
     updated_at=st.none() | instants,
     try_id=st.none() | st.text(max_size=8),
-    progress=st.dictionaries(st.text(), counts | st.text(), max_size=5),
-    error=st.none() | st.builds(RunError, st.sampled_from(["BadRequest"]), st.text(max_size=5000)),
+    progress=st.fixed_dictionaries({}, optional={"bytes": counts, "files": counts, "window": st.text(max_size=9)}),
+    error=st.none() | st.builds(RunError, st.sampled_from(["BadRequest"]), st.text(max_size=4000)),
     max_window_hours=st.integers(1, 24),
 )
 
@@ -189,7 +191,7 @@ def with_file(**changes: Any) -> bytes:
         *[with_figure(started_at=None), with_figure(volume=[1]), with_figure(changes={"added": 1})],
         *[with_figure(totals={}), with_figure(empty_hours=[3])],
         *[with_file(hour=24), with_file(hour=-1), with_file(hour="0"), with_file(hour=0.5), with_file(events="4")],
-        *[with_file(events=5), with_file(bytes=None), with_file(source=None), with_file(name=7), with_file(more=1)],
+        *[with_file(events=5), with_file(bytes=None), with_file(source=None), with_file(name=7)],
     ],
 )
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
@@ -199,7 +201,7 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
 
 
 def test_a_later_version_is_refused_and_says_so() -> None:
-    with pytest.raises(InvalidManifest, match="is of version 2, this app knows 1"):
+    with pytest.raises(InvalidManifest, match="has version 2, this app knows 1"):
         Manifest.from_json(with_figure(version=2), NAME)
 
 
@@ -231,7 +233,9 @@ def test_a_status_fits_the_metadata(status: RunStatus) -> None:
     """Its error is kept, whole or its beginning, whatever stands in it."""
     metadata = status.metadata()
     assert_fits(metadata)
-    error = error_from_metadata(metadata)
+    read = RunStatus.from_metadata(status.date, metadata)
+    assert read is not None
+    error = read.error
     assert (error is None) == (status.error is None)
     if error and status.error:
         assert error.type == status.error.type
@@ -240,10 +244,10 @@ def test_a_status_fits_the_metadata(status: RunStatus) -> None:
         assert error.message == message or len(message) > 100
 
 
-@given(st.sampled_from([*json.loads(RunStatus(NOV_4, "failed", "run", "http").to_json()), "error"]), values)
+@given(st.sampled_from([*json.loads(RunStatus(NOV_4, RunState.FAILED, "run", "http").to_json()), "error"]), values)
 def test_any_status_is_read_or_refused(key: str, value: object) -> None:
     """One field of any other kind: it is refused, or can be used."""
-    document = json.loads(RunStatus(NOV_4, "failed", "run", "http").to_json()) | {key: value}
+    document = json.loads(RunStatus(NOV_4, RunState.FAILED, "run", "http").to_json()) | {key: value}
     try:
         status = RunStatus.from_json(json.dumps(document).encode(), "name")
     except InvalidManifest:
@@ -264,8 +268,8 @@ def test_an_error_of_a_run_is_named_as_users_see_it() -> None:
 
 def test_a_status_changes_at_a_moment() -> None:
     moment = datetime(2025, 11, 5, 3, 30, tzinfo=UTC)
-    before = RunStatus(NOV_4, "queued", "run", "http")
-    after = before.now(moment, status="running")
+    before = RunStatus(NOV_4, RunState.QUEUED, "run", "http")
+    after = before.changed(moment, status=RunState.RUNNING)
     assert (after.status, after.updated_at, before.status, before.updated_at) == ("running", moment, "queued", None)
 
 
@@ -327,3 +331,34 @@ def test_volume_without_days_before_or_events_on_them() -> None:
     assert compare_volume(5, []) is None
     assert compare_volume(5, [0, 0, 9]) == Volume(0, None)
     assert compare_volume(768000, [755120]) == Volume(755120, 1.02)
+
+
+LEVELS: list[tuple[str | int, ...]] = [(), ("requests", 0), ("files", 0), ("totals",), ("volume",), ("changes",)]
+
+
+@pytest.mark.parametrize("path", LEVELS, ids=lambda path: ".".join(map(str, path)) or "manifest")
+def test_a_manifest_of_a_newer_version_is_read_at_every_level(path: tuple[str | int, ...]) -> None:
+    """After a roll-back: fields that this version does not know are ignored."""
+    document = json.loads(EXAMPLE.to_json())
+    place: Any = document
+    for key in path:
+        place = place[key]
+    place["new"] = {"field": 1}
+    assert Manifest.from_json(json.dumps(document).encode(), NAME) == EXAMPLE
+
+
+@pytest.mark.parametrize("path", [(), ("progress",), ("error",), ("error", "details")], ids=str)
+def test_a_status_of_a_newer_version_is_read_at_every_level(path: tuple[str, ...]) -> None:
+    status = RunStatus(NOV_4, RunState.FAILED, "r", "http", progress={"bytes": 1}, error=RunError("A", "b", {"c": 1}))
+    document = json.loads(status.to_json())
+    place: Any = document
+    for key in path:
+        place = place[key]
+    place["new"] = {"field": 1}
+    assert RunStatus.from_json(json.dumps(document).encode(), "name") == status
+
+
+def test_figures_in_metadata_that_a_stranger_wrote_are_bounded() -> None:
+    """Thousands of digits cost time and raise an error of their own: they count as none."""
+    found = Landed.from_metadata({"events": "9" * 4301, "bytes": "-1", "files": "x", "empty_hours": "1," * 9999})
+    assert (found.events, found.bytes, found.files, len(found.empty_hours)) == (0, 0, 0, 24)

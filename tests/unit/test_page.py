@@ -8,19 +8,20 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.days.coverage import Row
+from shared.days.calendar import Calendar
+from shared.days.day import Day
 from shared.days.manifest import LandedFile
+from shared.days.state import State
 from shared.days.status import RunError
-from shared.errors import FewerEvents
+from shared.errors import ExportError, FewerEvents, leaves
 from shared.export.publish import refuse_fewer
-from shared.web.pages import HEADERS, STATES, Calendar, coverage_page, day_page
-from shared.web.text import advice, error_types, hours_text, replace_question, short, size, span_text, visible
+from shared.text import advice, hours_text, replace_question, short, size, span_text, visible
+from shared.web.pages import HEADERS, coverage_page, day_page
 from tests.unit.sample_days import (
     DAY,
     FIRST,
@@ -30,9 +31,9 @@ from tests.unit.sample_days import (
     answer,
     fewer,
     hostile_answer,
-    hostile_rows,
+    hostile_days,
+    known,
     landed,
-    manifest,
     month,
 )
 
@@ -79,11 +80,11 @@ def section(html: str, day: date) -> str:
 
 
 def test_the_headline_answers_whether_the_data_is_complete() -> None:
-    def headline(*rows: Row) -> str:
+    def headline(*rows: Day) -> str:
         return Calendar(rows, FIRST, LAST, LAST).headline
 
-    whole, missing = landed(FIRST), Row(FIRST + DAY, "missing")
-    expired = Row(FIRST, "expired")
+    whole, missing = landed(FIRST), known(FIRST + DAY, "missing")
+    expired = known(FIRST, "expired")
     assert headline(whole, landed(FIRST + DAY)) == "All 2 days have landed"
     assert headline(whole, missing) == "1 of 2 days have landed"
     assert headline(expired, missing) == "0 of 1 days have landed"
@@ -96,16 +97,16 @@ def test_each_state_has_a_glyph_of_its_own_and_is_named_for_a_screen_reader() ->
     seen = {}
     for row in month():
         link = days[f"#d-{row.date}"]
-        assert f": {row.status}" in str(link["aria-label"])
+        assert f": {row.state}" in str(link["aria-label"])
         assert f"{row.date.day} November 2025" in str(link["aria-label"])
         cell = MONTH.partition(f'href="#d-{row.date}" aria-label="{link["aria-label"]}">')[2].partition("</a>")[0]
         glyphs = re.findall(r"#g-(\w+)", cell.rpartition("</span>")[2])
-        seen[row.status] = glyphs or [re.sub("<[^>]+>", "", cell.rpartition("<b>")[2])]
-    assert set(seen) == set(STATES)
+        seen[row.state] = glyphs or [re.sub("<[^>]+>", "", cell.rpartition("<b>")[2])]
+    assert set(seen) == set(State)
     assert {state: seen[state] for state in seen if state != "complete"} == {
         state: [state] for state in seen if state != "complete"
     }
-    assert re.fullmatch(r"\d+k", seen["complete"][0])  # the number of events stands there instead
+    assert re.fullmatch(r"\d+k", seen[State.COMPLETE][0])  # the number of events stands there instead
 
 
 def test_a_landed_day_whose_latest_run_failed_shows_both() -> None:
@@ -114,7 +115,7 @@ def test_a_landed_day_whose_latest_run_failed_shows_both() -> None:
     opened = Parsed(section(MONTH, SATURDAY)).text
     assert "complete" in opened
     assert "latest run failed" in opened
-    assert "the export holds 198256" in opened
+    assert "the export holds 198,256" in opened
     assert "What to do:" in opened
 
 
@@ -148,12 +149,12 @@ def test_days_that_need_attention_are_named_once_with_their_reason() -> None:
 def test_totals_are_those_of_the_rows() -> None:
     text = Parsed(coverage_page([landed(FIRST), landed(FIRST + DAY)], FIRST, LAST, NOW)[0]).text
     rows = [landed(FIRST), landed(FIRST + DAY)]
-    assert f"{sum(row.events for row in rows):,}" in text
-    assert size(sum(row.bytes for row in rows)) in text
+    assert f"{sum(row.landed.events for row in rows if row.landed):,}" in text
+    assert size(sum(row.landed.bytes for row in rows if row.landed)) in text
 
 
 def test_shades_grow_with_the_events_and_one_odd_day_does_not_pale_the_rest() -> None:
-    rows = [Row(FIRST + n * DAY, "complete", events=events) for n, events in enumerate([1, 50, 100, 100, 10_000])]
+    rows = [landed(FIRST + n * DAY, events=events) for n, events in enumerate([1, 50, 100, 100, 10_000])]
     assert [view.level for view in Calendar(rows, FIRST, LAST, LAST).days.values()] == [1, 2, 3, 3, 5]
 
 
@@ -209,10 +210,11 @@ def test_months_are_whole_weeks_from_monday_and_hold_each_day_of_the_range_once(
 def test_a_day_page_shows_all_that_its_manifest_says() -> None:
     document = answer(SATURDAY)
     text = " ".join(Parsed(day_page(document, NOW)[0]).text.split())
-    for file in document["manifest"]["files"]:
-        assert file["name"] in text
-        assert file["sha256"] in text
-        assert f"{file['events']:,}" in text
+    assert document.manifest
+    for file in document.manifest.files:
+        assert file.name in text
+        assert file.sha256 in text
+        assert f"{file.events:,}" in text
     for expected in (
         "No events in hours 3, 4.",
         "The median of the landed days before is 385,120 events; this day has 94 % of that.",
@@ -225,11 +227,11 @@ def test_a_day_page_shows_all_that_its_manifest_says() -> None:
 
 
 def test_a_day_page_of_a_failed_run_says_what_to_do_and_leaves_the_landed_day_in_sight() -> None:
-    error = {"type": "BrokenArchive", "message": "The archive ends in the middle of 187520_2025-11-15_7#0.json.gz."}
-    document = answer(SATURDAY, status="failed", run_id="b" * 32, error=error)
+    error = RunError("BrokenArchive", "The archive ends in the middle of 187520_2025-11-15_7#0.json.gz.")
+    document = answer(SATURDAY, run="failed", run_id="b" * 32, error=error)
     page = Parsed(day_page(document, NOW)[0])
     assert "in the middle of 187520_2025-11-15_7#0" in page.text
-    assert advice(RunError(error["type"], "")) in page.text
+    assert advice(error) in page.text
     assert "The landed day is not touched by a run that fails." in page.text
     assert "Latest run: failed" in page.text
     assert "complete" in page.text
@@ -237,64 +239,20 @@ def test_a_day_page_of_a_failed_run_says_what_to_do_and_leaves_the_landed_day_in
 
 
 def test_a_day_page_without_a_manifest_claims_no_figures() -> None:
-    page = Parsed(day_page(answer(SATURDAY, status="running", manifest=None), NOW)[0])
+    page = Parsed(day_page(answer(SATURDAY, run="running", gone=True), NOW)[0])
     assert "running" in page.text
     assert not page.find("dl", **{"class": "figures"})
     assert [b["data-do"] for b in page.find("button") if "data-do" in b] == ["follow"]
-    gone = Parsed(day_page(answer(SATURDAY, manifest=None), NOW)[0])
+    gone = Parsed(day_page(answer(SATURDAY, gone=True), NOW)[0])
     assert "missing" in gone.text  # the run was complete, but somebody took the manifest away
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        manifest(SATURDAY, version=2),
-        manifest(SATURDAY, files=[{"name": "x"}]),
-        manifest(SATURDAY, files=[manifest(SATURDAY)["files"][0] | {"events": -5}]),
-        manifest(SATURDAY, files=[manifest(SATURDAY)["files"][0] | {"hour": 24}]),
-        manifest(SATURDAY, changes={"added": "1", "changed": 0, "removed": 0, "unchanged": 0}),
-        manifest(SATURDAY, volume={"median_events": 1, "ratio": "<b>"}),
-        manifest(SATURDAY, requests=[manifest(SATURDAY)["requests"][0] | {"seconds": float("nan")}]),
-        manifest(SATURDAY, requests=[manifest(SATURDAY)["requests"][0] | {"start": {}}]),
-        manifest(SATURDAY, started_at="2025-11-16T03:30:02"),
-        manifest(SATURDAY, totals={}),
-        [],
-        "complete",
-        0,
-    ],
-)
-def test_what_is_no_manifest_is_called_so_and_never_shown_as_a_day(broken: object) -> None:
-    page = Parsed(day_page(answer(SATURDAY, manifest=broken), NOW)[0])
-    assert "The manifest cannot be read" in page.text
-    assert not page.find("dl", **{"class": "figures"})
-    assert not page.find("span", **{"class": "badge s-complete"})
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(
-    changes=st.dictionaries(st.sampled_from(sorted(manifest(SATURDAY))), JSON, max_size=3),
-    fields=st.dictionaries(
-        st.sampled_from(["status", "run_id", "trigger", "queued_at", "progress", "error"]), JSON, max_size=3
-    ),
-)
-def test_no_content_of_a_blob_breaks_the_day_page(changes: dict[str, Any], fields: dict[str, Any]) -> None:
-    html, _ = day_page(answer(SATURDAY, manifest=manifest(SATURDAY, **changes), **fields), NOW)
-    assert len(Parsed(html).find("script")) == 1
-    html.encode()
 
 
 @pytest.mark.parametrize(
     "html",
     [
-        coverage_page(hostile_rows(), FIRST, LAST, NOW)[0],
+        coverage_page(hostile_days(), FIRST, LAST, NOW)[0],
         day_page(hostile_answer(SATURDAY), NOW)[0],
-        day_page(answer(SATURDAY, status=HOSTILE, manifest=None, error={"type": HOSTILE, "message": 5}), NOW)[0],
+        day_page(answer(SATURDAY, run="failed", gone=True, error=RunError(HOSTILE, HOSTILE)), NOW)[0],
     ],
 )
 def test_hostile_text_stays_text(html: str) -> None:
@@ -349,8 +307,8 @@ def test_a_year_is_a_page_of_less_than_a_megabyte() -> None:
 
 
 def test_each_error_has_its_own_advice() -> None:
-    general = advice(RunError("NoSuchError", ""))
-    assert {name for name in error_types() if advice(RunError(name, "")) == general} == {"InternalError"}
+    assert advice(RunError("NoSuchError", "")) == ExportError.advice
+    assert [name for name, kind in leaves().items() if kind.advice == ExportError.advice] == []
 
 
 def files(events: Mapping[int, int], project: str = "187520") -> list[LandedFile]:
@@ -383,17 +341,17 @@ def test_replacing_asks_a_question_that_names_both_numbers(
 
 
 def test_replacing_is_offered_only_where_fewer_events_were_refused() -> None:
-    def buttons(row: Row) -> list[str | None]:
+    def buttons(row: Day) -> list[str | None]:
         page = Parsed(coverage_page([row], FIRST, LAST, NOW)[0])
         return [b["data-do"] for b in page.find("button") if "data-do" in b]
 
     error = fewer(FIRST, 10, 5)
-    assert buttons(landed(FIRST, error=error, run_status="failed")) == ["run", "replace"]
-    assert buttons(landed(FIRST, error=error, run_status="queued")) == ["follow"]
-    assert buttons(landed(FIRST, error=RunError("BadRequest", error.message), run_status="failed")) == ["run"]
-    assert buttons(Row(FIRST, "missing")) == ["run"]
-    assert buttons(Row(FIRST, "expired")) == []
-    assert buttons(Row(NOW.date(), "failed")) == []  # not complete yet
+    assert buttons(landed(FIRST, error=error, run="failed")) == ["run", "replace"]
+    assert buttons(landed(FIRST, error=error, run="queued")) == ["follow"]
+    assert buttons(landed(FIRST, error=RunError("BadRequest", error.message), run="failed")) == ["run"]
+    assert buttons(known(FIRST, "missing")) == ["run"]
+    assert buttons(known(FIRST, "expired")) == []
+    assert buttons(known(NOW.date(), "failed")) == []  # not complete yet
 
 
 def test_a_day_page_leads_to_its_neighbours_but_not_into_the_future() -> None:

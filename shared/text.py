@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from shared.days.status import RunError
-from shared.errors import ExportError
+from shared.errors import ExportError, FewerEvents, leaves
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
@@ -15,64 +14,20 @@ _MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _THOUSAND = 1000
-_MOVING = re.compile(r"([0-9]+) events(.*?)have landed, the export holds ([0-9]+)", re.DOTALL)
-
-_RUN_LATER = "It often passes by itself, and the run is tried again. If the day stays like this, run it again later."
-_REPORT = "Run the day again. If it fails again, look at the run's log (under logs/ in the container) and report it."
-_ADVICE = {
-    "AmplitudeUnavailable": f"{_RUN_LATER} If it lasts for hours, look at Amplitude's status page.",
-    "BrokenArchive": f"{_RUN_LATER} If it fails for days, set EXPORT_WINDOW_HOURS lower.",
-    "StorageUnavailable": f"{_RUN_LATER} If it lasts, look at the storage account: its health, firewall and network.",
-    "DayLocked": "Another run is at work on this day: wait for its end.",
-    "ConditionNotMet": "Another run wrote at the same moment. Run the day again.",
-    "Displaced": "Another try has taken over; this page shows that one when it has ended.",
-    "RunDied": "Run the day again. If it dies each time, give the app more memory or a longer time-out.",
-    "InternalError": _REPORT,
-    "Interrupted": "Run the day again.",
-    "SettingsError": "Mend the app settings that the message names, then run the day again.",
-    "InvalidDate": "This day cannot be exported; the message says why.",
-    "InvalidMessage": "Use the button on this page instead of a message written by hand.",
-    "BadCredentials": "Check AMP_API_KEY, AMP_SECRET_KEY and AMP_DATA_REGION: all three must be of one Amplitude "
-    "project. Then run the day again.",
-    "BadRequest": "Amplitude's own words say what it did not like. Mend that, then run the day again.",
-    "ExportTooLarge": "Check that the keys belong to the right project: an empty or wrong one is refused like this, "
-    "too. A single hour that is really too large has to come from Amplitude's support.",
-    "UnexpectedAnswer": "Check AMP_EXPORT_URL, and whether a proxy answers for Amplitude. Then run the day again.",
-    "SuspiciousArchive": "Do not trust this answer: look at what the message names, and ask Amplitude's support.",
-    "UnsupportedArchive": "Amplitude has changed the form of its archives: look for a newer version of this app.",
-    "FewerEvents": "Amplitude may have forgotten events, or the keys may be those of "
-    "another project. Replace the day only if you want what Amplitude has now.",
-    "StorageDenied": "Check that the container exists, and that the app's identity has the role Storage Blob Data "
-    "Contributor on it. Then run the day again.",
-    "InvalidManifest": "Restore the last version of the blob that the message names, then run the day again.",
-}  # fmt: skip
 
 
 def advice(error: RunError) -> str:
     """What to do about an error; a general answer for one that this version does not know."""
-    return _ADVICE.get(error.type, _REPORT)
-
-
-def error_types() -> set[str]:
-    """The types that a run can end with: the leaves of the error tree."""
-
-    def leaves(kind: type[ExportError]) -> set[str]:
-        below = kind.__subclasses__()
-        return set().union(*map(leaves, below)) if below else {kind.__name__}
-
-    return leaves(ExportError)
+    return leaves().get(error.type, ExportError).advice
 
 
 def replace_question(error: RunError | None, landed: int) -> tuple[str, str, str] | None:
     """What to ask before fewer events take a day's place: the question with its numbers, and both answers to it."""
-    if error is None or error.type != "FewerEvents":
+    if error is None or error.type != FewerEvents.__name__:
         return None
-    before_advice = error.message.partition(" The landed day stays")[0]
-    said = _MOVING.sub(
-        lambda m: f"{number(int(m[1]))} events{m[2]}have landed, the export holds {number(int(m[3]))}", before_advice
-    )
-    figures = _MOVING.search(error.message)
-    now = f" with {number(int(figures[3]))}" if figures else ""
+    exported, difference = error.details.get("exported"), error.details.get("difference")
+    now = f" with {number(exported)}" if isinstance(exported, int) else ""
+    said = difference if isinstance(difference, str) else error.message
     return said, f"Replace {number(landed)} events{now}", f"Keep the {number(landed)} events"
 
 

@@ -1,0 +1,241 @@
+"""A range of days as it is shown, in a browser or on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from itertools import groupby
+
+from shared import text as say
+from shared.dates import DAY, HOURS, days_between
+from shared.days.day import Day, Landed
+from shared.days.state import RunState, State
+
+LEVELS = 5
+"""Shades of the calendar, by number of events."""
+BAR_STEPS = 20
+_FIRST_MONTH = 12
+"""January of the year 1, counted in months from January of the year 0."""
+_UNDER_WAY = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED)
+
+
+@dataclass(frozen=True)
+class DayView:
+    """A day as it is shown. `level` is its shade, 1 to LEVELS; `newest` the newest day that can be exported."""
+
+    day: Day
+    level: int
+    newest: date
+
+    @property
+    def id(self) -> str:
+        """What the page calls it."""
+        return f"d-{self.date}"
+
+    @property
+    def date(self) -> date:
+        """Which day."""
+        return self.day.date
+
+    @property
+    def landed(self) -> Landed | None:
+        """The figures of what has landed."""
+        return self.day.landed
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the manifest warns of."""
+        return self.landed.warnings if self.landed else ()
+
+    @property
+    def state(self) -> State:
+        """What is known of the day."""
+        return self.day.state
+
+    @property
+    def run(self) -> str:
+        """The latest run's state where something has landed and the run did not: failed, running or queued."""
+        run = self.day.run
+        return run.status if self.landed and run and run.status in _UNDER_WAY else ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether a run is on its way."""
+        return not {State.RUNNING, State.QUEUED}.isdisjoint({self.state, self.run})
+
+    @property
+    def needs(self) -> str:
+        """Why somebody should look at it; empty for a day that is well, or on its way."""
+        if State.FAILED in (self.state, self.run):
+            return self.day.error.type if self.day.error else "failed"
+        if self.state is State.MISSING:
+            return "missing"
+        return "with warnings" if self.warnings else ""
+
+    @property
+    def name(self) -> str:
+        """What a screen reader says."""
+        events = f", {say.number(self.landed.events)} events" if self.landed else ""
+        later = f"; latest run {self.run}" if self.run else ""
+        warned = "; with warnings" if self.warnings else ""
+        return f"{say.day_text(self.date, weekday=True)}: {self.state}{events}{later}{warned}"
+
+    @property
+    def hours(self) -> list[tuple[int, int]]:
+        """Events of each hour, and how high its bar is: 0 to BAR_STEPS. Empty where nothing has landed."""
+        events = self.landed.hour_events if self.landed else ()
+        if len(events) != HOURS:
+            return []
+        most = max(events) or 1
+        return [(count, math.ceil(count / most * BAR_STEPS)) for count in events]
+
+    @property
+    def advice(self) -> str:
+        """What to do about the error."""
+        return say.advice(self.day.error) if self.day.error else ""
+
+    @property
+    def question(self) -> tuple[str, str, str] | None:
+        """What to ask before fewer events take the day's place, and both answers; None where that is no question."""
+        return say.replace_question(self.day.error, self.landed.events) if self.landed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Days in a row that somebody should look at, for one reason."""
+
+    days: Sequence[DayView]
+
+    @property
+    def text(self) -> str:
+        """Which days."""
+        return say.span_text(self.days[0].date, self.days[-1].date)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """A range of days as it is shown. `newest` is the newest day that can be exported."""
+
+    known: Sequence[Day]
+    first: date
+    last: date
+    newest: date
+
+    @cached_property
+    def days(self) -> Mapping[date, DayView]:
+        """Each day of which something is known, or wanted."""
+        top = self.top
+        return {
+            day.date: DayView(day, min(math.ceil(_events(day) / top * LEVELS), LEVELS) or 1, self.newest)
+            for day in self.known
+        }
+
+    @cached_property
+    def top(self) -> int:
+        """Events of the darkest shade: twice the median at most, so that one odd day does not pale the rest."""
+        events = sorted(_events(day) for day in self.known if _events(day))
+        return min(events[-1], 2 * events[len(events) // 2]) if events else 1
+
+    @property
+    def scale(self) -> list[str]:
+        """The most events of each shade."""
+        return [say.short(math.floor(self.top * level / LEVELS)) for level in range(1, LEVELS + 1)]
+
+    @property
+    def months(self) -> list[tuple[date, list[list[date | None]]]]:
+        """Each month of the range, with its weeks from Monday to Sunday; None stands for a day outside the range."""
+        months = []
+        for _, days in groupby(days_between(self.first, self.last), lambda day: (day.year, day.month)):
+            of_month = list(days)
+            cells: list[date | None] = [None] * of_month[0].weekday() + of_month
+            cells += [None] * (-len(cells) % 7)
+            months.append((of_month[0], [cells[at : at + 7] for at in range(0, len(cells), 7)]))
+        return months
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many days each state has."""
+        return {state: sum(view.state == state for view in self.days.values()) for state in State}
+
+    @property
+    def landed(self) -> int:
+        """Days that have landed."""
+        return sum(day.state.landed for day in self.known)
+
+    @property
+    def events(self) -> int:
+        """Events of all days."""
+        return sum(_events(day) for day in self.known)
+
+    @property
+    def bytes(self) -> int:
+        """Decompressed bytes of all days."""
+        return sum(day.landed.bytes for day in self.known if day.landed)
+
+    @property
+    def files(self) -> int:
+        """Files of all days."""
+        return sum(day.landed.files for day in self.known if day.landed)
+
+    @property
+    def wanted(self) -> int:
+        """Days that should have landed: all but those that have expired."""
+        return sum(day.state is not State.EXPIRED for day in self.known)
+
+    @property
+    def needs(self) -> list[Need]:
+        """What somebody should look at, the newest first."""
+        found: list[list[DayView]] = []
+        for view in self.days.values():
+            if not view.needs:
+                continue
+            before = found[-1][-1] if found else None
+            if before and before.date + DAY == view.date and _alike(before, view):
+                found[-1].append(view)
+            else:
+                found.append([view])
+        return [Need(days) for days in reversed(found)]
+
+    @property
+    def earlier(self) -> tuple[date, date] | None:
+        """The range before this one, as long."""
+        if self.first.toordinal() == 1:
+            return None
+        last = self.first - DAY
+        return last - timedelta(days=min((self.last - self.first).days, (last - date.min).days)), last
+
+    @property
+    def later(self) -> tuple[date, date] | None:
+        """The range after this one, as long; None where it would only lie in the future."""
+        if self.last >= self.newest:
+            return None
+        first = self.last + DAY
+        return first, min(first + (self.last - self.first), self.newest)
+
+    @property
+    def headline(self) -> str:
+        """The answer to the question whether the data is complete."""
+        if not self.wanted:
+            return "Nothing is wanted in this range"
+        if self.landed < self.wanted:
+            return f"{self.landed} of {self.wanted} days have landed"
+        return f"All {self.wanted} days have landed" if self.wanted > 1 else "The day has landed"
+
+    @property
+    def ranges(self) -> list[tuple[str, date, date, bool]]:
+        """Ranges of usual lengths that end where this one does, and whether this one is it."""
+        month = self.last.year * 12 + self.last.month - 12  # counted from January of the year 0
+        starts = [(f"{days} days", date.fromordinal(max(self.last.toordinal() - days + 1, 1))) for days in (30, 90)]
+        starts.append(("12 months", date(month // 12, month % 12 + 1, 1) if month >= _FIRST_MONTH else date.min))
+        return [(text, first, self.last, first == self.first) for text, first in starts]
+
+
+def _alike(one: DayView, other: DayView) -> bool:
+    return (one.needs, one.state, one.run) == (other.needs, other.state, other.run)
+
+
+def _events(day: Day) -> int:
+    return day.landed.events if day.landed else 0

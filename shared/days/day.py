@@ -1,0 +1,144 @@
+"""What is known of a day, as one typed value: JSON answers, pages and the terminal's calendar are views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Self
+
+from shared.dates import UtcDay
+from shared.days.documents import from_iso, iso, metadata_number, metadata_numbers, metadata_texts
+from shared.days.manifest import Manifest, hour_events
+from shared.days.state import RunState, State, Trigger
+from shared.days.status import RunError, RunStatus
+from shared.errors import RunDied
+
+COMES_BACK_WITHIN = timedelta(minutes=11)
+"""A message whose host died becomes visible again five to ten minutes after the death (measured with WebJobs 3.0.48);
+the last write of the status is at most a minute older than the death."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The main figures of what has landed. `bytes` are decompressed; `hour_events`: 24 numbers, or none if unknown."""
+
+    state: State
+    events: int = 0
+    bytes: int = 0
+    files: int = 0
+    empty_hours: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+    hour_events: tuple[int, ...] = ()
+    started_at: datetime | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The figures of a manifest."""
+        return cls(
+            state=manifest.status,
+            events=manifest.events,
+            bytes=manifest.total_bytes,
+            files=len(manifest.files),
+            empty_hours=tuple(manifest.empty_hours),
+            warnings=manifest.warnings,
+            hour_events=tuple(hour_events(manifest.files)),
+            started_at=manifest.started_at,
+        )
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
+        """The figures that a manifest's metadata has, so that a year is read by listing."""
+        return cls(
+            state=State.EMPTY if metadata.get("status") == State.EMPTY else State.COMPLETE,
+            events=metadata_number(metadata, "events"),
+            bytes=metadata_number(metadata, "bytes"),
+            files=metadata_number(metadata, "files"),
+            empty_hours=metadata_numbers(metadata, "empty_hours"),
+            warnings=metadata_texts(metadata, "warnings"),
+            hour_events=metadata_numbers(metadata, "hour_events"),
+            started_at=from_iso(metadata.get("started_at")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day. `run` is its latest run as it is now: one whose lock is gone has failed. `manifest` only where read."""
+
+    date: date
+    state: State
+    run: RunStatus | None = None
+    landed: Landed | None = None
+    manifest: Manifest | None = None
+
+    @classmethod
+    def of(cls, day: UtcDay, run: RunStatus | None, *, leased: bool, landed: Landed | None, otherwise: State) -> Self:
+        """The day that a status blob and what has landed describe.
+
+        `leased`: somebody holds the day's lock. `otherwise`: the state of a day of which neither tells anything.
+        """
+        if leased:
+            run = replace(run or RunStatus(day, RunState.RUNNING, "", ""), status=RunState.RUNNING, error=None)
+        elif run and run.status is RunState.RUNNING:
+            run = replace(run, status=RunState.FAILED, error=_died(run))
+        return cls(day, landed.state if landed else _without_manifest(run, otherwise), run, landed)
+
+    @property
+    def error(self) -> RunError | None:
+        """Why the latest run failed."""
+        return self.run.error if self.run else None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The day as `GET /api/exports` answers it."""
+        landed = self.landed or Landed(self.state)
+        return {
+            "date": self.date.isoformat(),
+            "status": self.state,
+            "events": landed.events,
+            "bytes": landed.bytes,
+            "files": landed.files,
+            "empty_hours": list(landed.empty_hours),
+            "warnings": list(landed.warnings),
+            "error": self.error.document() if self.error else None,
+        }
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The day as `GET /api/exports/{date}` answers it: its latest run, and its manifest."""
+        run, manifest = self.run, self.manifest
+        return {
+            "date": self.date.isoformat(),
+            "status": run.status if run else self.state,
+            "run_id": run.run_id if run else manifest.run_id if manifest else None,
+            "trigger": run.trigger if run else None,
+            "queued_at": iso(run.queued_at) if run and run.queued_at else None,
+            "started_at": iso(run.started_at) if run and run.started_at else None,
+            "updated_at": iso(run.updated_at) if run and run.updated_at else None,
+            "progress": dict(run.progress) if run else None,
+            "error": self.error.document() if self.error else None,
+            "manifest": manifest.document() if manifest else None,
+        }
+
+
+def _without_manifest(run: RunStatus | None, otherwise: State) -> State:
+    if run is None:
+        return otherwise
+    # A run that was complete, and no manifest: somebody deleted it.
+    if run.status in (RunState.COMPLETE, RunState.WITHDRAWN):
+        return State.MISSING
+    return State(run.status)
+
+
+def _died(run: RunStatus) -> RunError:
+    """What is known of a run whose lock is gone although its status says that it is running."""
+    text = "The run ended without recording a result: its host was stopped, or ran out of time or memory. "
+    if run.trigger == Trigger.CLI or run.updated_at is None:
+        return RunError.of(RunDied(f"{text}Run the day again."))
+    until = iso(run.updated_at + COMES_BACK_WITHIN)
+    return RunError(
+        RunDied.__name__,
+        f"{text}It comes back on its own, by {until} at the latest (plus the start of a host). If it does not, run the "
+        "day again.",
+        {"comes_back_by": until},
+    )
