@@ -30,8 +30,10 @@ checkov_environment() {
 
 # checkov ends well even where it could not read a file or a policy broke, and so had looked at nothing.
 policies() {
-    local report
-    report=$(.venv-checkov/bin/checkov --config-file infra/.checkov.yaml 2>&1) || { echo "$report"; return 1; }
+    local report deployed
+    deployed=$(mktemp -d)
+    .venv/bin/python -m tests.infra.snapshots private >"$deployed/private.json"
+    report=$(.venv-checkov/bin/checkov --config-file infra/.checkov.yaml --directory "$deployed" 2>&1) || { echo "$report"; return 1; }
     if grep -qE 'Failed to run check|Parsing errors: [1-9]' <<<"$report" || ! grep -qE 'Passed checks: [1-9]' <<<"$report"; then
         echo "$report"
         echo "checkov could not look at everything" >&2

@@ -6,30 +6,38 @@ import pytest
 
 from tests.infra.snapshots import COMPILER, Deployment, committed, compiled, templates, ways
 
-type Break = tuple[str, str, str]
-"""A file below infra/, a text in it, and what replaces it in the broken copy."""
-
 type Deploy = Callable[[str], Deployment]
 """Gives what is deployed one way."""
 
 needs_compiler = pytest.mark.skipif(not COMPILER, reason="no Bicep compiler on the PATH")
 """infra/check.sh fails without a compiler wherever one is required."""
 
+FILES = {
+    "main": "main.bicep",
+    "param": "main.bicepparam",
+    "roles": "roles.json",
+    "mass-deletion": "queries/mass-deletion.kql",
+}
 
-def fact(*breaks: Break) -> Callable[[Callable[[Deploy], None]], Callable[[Break | None], None]]:
-    """Make a test of a check: it passes on the committed snapshots, and must fail on each broken copy."""
-    broken = [pytest.param(each, id=f"not: {each[2]!r}", marks=needs_compiler) for each in breaks]
 
-    def test_of(check: Callable[[Deploy], None]) -> Callable[[Break | None], None]:
-        @pytest.mark.parametrize("broken", [pytest.param(None, id="holds"), *broken])
-        def test(broken: Break | None) -> None:
-            if broken is None:
+def fact(breaks: str) -> Callable[[Callable[[Deploy], None]], Callable[[str], None]]:
+    r"""Make a test of a check: it passes on the committed snapshots, and must fail on each broken copy.
+
+    Each line of `breaks` is `module: old >>> new`: a text of that module, and what replaces it in a copy.
+    """
+    lines = [line.removeprefix("    ") for line in breaks.splitlines() if line.strip()]
+
+    def test_of(check: Callable[[Deploy], None]) -> Callable[[str], None]:
+        @pytest.mark.parametrize("line", ["", *(pytest.param(line, marks=needs_compiler) for line in lines)])
+        def test(line: str) -> None:
+            if not line:
                 check(committed)
                 return
-            name, old, new = broken
-            texts = templates()
+            module, change = line.split(": ", 1)
+            old, new = (text.replace("\\n", "\n") for text in f"{change} ".split(" >>> "))
+            name, texts = FILES.get(module, f"modules/{module}.bicep"), templates()
             assert old in texts[name], f"{name} does not contain {old!r}"
-            texts[name] = texts[name].replace(old, new, 1)
+            texts[name] = texts[name].replace(old, new.removesuffix(" "), 1)
             with pytest.raises(AssertionError):
                 check(lambda way: compiled(texts, ways()[way][1]))
 

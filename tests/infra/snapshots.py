@@ -1,7 +1,8 @@
 """What the templates deploy, for each way that people choose: evaluated by the Bicep compiler, without Azure.
 
 infra/snapshots/ has the results, so that a pull request shows what changes in the cloud, and ways.json, which says what
-each way sets and which other way its file is compared with. `python -m tests.infra.snapshots` renews the results.
+each way sets and which other way its file is compared with. `python -m tests.infra.snapshots` renews the results; with
+the name of a way, it prints that way as a template, for tools that read templates.
 """
 
 import atexit
@@ -11,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -190,6 +192,15 @@ def _id(resource: Value) -> str:
     return f"{scope[0]}: {role} for {principal}"
 
 
+def as_template(way: str) -> str:
+    """An ARM template of what a way deploys, every value worked out."""
+    schema = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
+    resources = list(committed(way).resources.values())
+    return json.dumps({"$schema": schema, "contentVersion": "1.0.0.0", "resources": resources}).replace("TOKEN", "0")
+
+
 if __name__ == "__main__":
-    for name, text in renewed().items():
+    if sys.argv[1:]:
+        sys.stdout.write(as_template(sys.argv[1]))
+    for name, text in {} if sys.argv[1:] else renewed().items():
         (SNAPSHOTS / name).write_text(text)

@@ -56,14 +56,14 @@ def test_a_wrong_choice_is_refused_before_anything_is_deployed(wrong: str | None
         compiled(texts, {}, lines)
 
 
-@fact(
-    (DATA, "  location: location\n", "  location: 'germanynorth'\n"),
-    ("modules/monitoring.bicep", "  location: location\n", "  location: 'global'\n"),
-    (ALERTS, "  location: location // `global`", "  location: 'global' // `global`"),
-    ("main.bicep", "  location: location\n  tags: tags\n}", "  location: 'westeurope'\n  tags: tags\n}"),
-    (HOST, "    name: redundancy\n", "    name: 'Standard_RAGRS'\n"),
-    (ALERTS, "    state: 'Disabled'", "    state: 'Enabled'"),
-)
+@fact(r"""
+    data-storage:   location: location\n >>>   location: 'germanynorth'\n
+    monitoring:   location: location\n >>>   location: 'global'\n
+    alerts:   location: location // `global` >>>   location: 'global' // `global`
+    main:   location: location\n  tags: tags\n} >>>   location: 'westeurope'\n  tags: tags\n}
+    host-storage:     name: redundancy\n >>>     name: 'Standard_RAGRS'\n
+    alerts:     state: 'Disabled' >>>     state: 'Enabled'
+""")
 def test_data_is_stored_in_one_region_and_replicated_inside_it(deploy: Deploy) -> None:
     """Azure has DNS zones and detectors in no region: they hold names, or are disabled."""
     for way in ("default", "private-with-addresses"):
@@ -86,19 +86,19 @@ APP_RIGHTS = {
 }
 
 
-@fact(
-    (DATA, "  scope: account::blobs::container\n", "  scope: account\n"),
-    (DATA, "      roleIds['Storage Blob Data Contributor']", "      roleIds['Storage Blob Data Owner']"),
-    (HOST, "  'Storage Queue Data Contributor'\n", ""),
-    (HOST, "  'Storage Queue Data Contributor'\n", "  'Storage Queue Data Contributor'\n  'Key Vault Secrets User'\n"),
-    (HOST, "  scope: account::queues::poison\n", "  scope: account\n"),
-    (KEYS, "    principalId: appPrincipalId", "    principalId: keysPrincipalId"),
-    (KEYS, "principalType: empty(keysPrincipalType) ? null : keysPrincipalType", "principalType: 'User'"),
-    ("modules/monitoring.bicep", "  scope: applicationInsights\n", "  scope: resourceGroup()\n"),
-    ("roles.json", "4633458b-17de-408a-b874-0445c86b69e6", "00482a5a-887f-4fb3-b363-3b7fe8e74483"),
-    ("main.bicep", "keysPrincipalId == 'none' ? ''", "keysPrincipalId == 'nobody' ? ''"),
-    ("main.bicep", "empty(keysPrincipalId) ? deployer().objectId : keysPrincipalId", "keysPrincipalId"),
-)
+@fact(r"""
+    data-storage:   scope: account::blobs::container\n >>>   scope: account\n
+    data-storage:       roleIds['Storage Blob Data Contributor'] >>>       roleIds['Storage Blob Data Owner']
+    host-storage:   'Storage Queue Data Contributor'\n >>>
+    host-storage:   'Storage Blob Data Owner'\n >>>   'Storage Blob Data Owner'\n  'Key Vault Secrets User'\n
+    host-storage:   scope: account::queues::poison\n >>>   scope: account\n
+    vault:     principalId: appPrincipalId >>>     principalId: keysPrincipalId
+    vault: principalType: empty(keysPrincipalType) ? null : keysPrincipalType >>> principalType: 'User'
+    monitoring:   scope: applicationInsights\n >>>   scope: resourceGroup()\n
+    roles: 4633458b-17de-408a-b874-0445c86b69e6 >>> 00482a5a-887f-4fb3-b363-3b7fe8e74483
+    main: keysPrincipalId == 'none' ? '' >>> keysPrincipalId == 'nobody' ? ''
+    main: empty(keysPrincipalId) ? deployer().objectId : keysPrincipalId >>> keysPrincipalId
+""")
 def test_each_role_is_at_its_smallest_scope(deploy: Deploy) -> None:
     app = {f"{right} for id-amplitude-TOKEN" for right in APP_RIGHTS}
     officer = f"{VAULT}/kv-amp-TOKEN: Key Vault Secrets Officer for "
@@ -132,23 +132,23 @@ SECURE: dict[str, dict[str, object]] = {
 }
 
 
-@fact(
-    (DATA, "allowBlobPublicAccess: false", "allowBlobPublicAccess: true"),
-    (HOST, "allowCrossTenantReplication: false", "allowCrossTenantReplication: true"),
-    (HOST, "allowSharedKeyAccess: false", "allowSharedKeyAccess: true"),
-    (DATA, "    allowSharedKeyAccess: false\n", ""),
-    (DATA, "'TLS1_2'", "'TLS1_0'"),
-    (KEYS, "enableRbacAuthorization: true", "enableRbacAuthorization: false"),
-    ("modules/monitoring.bicep", "    DisableLocalAuth: true", "    DisableLocalAuth: false"),
-    ("modules/monitoring.bicep", "disableLocalAuth: true", "disableLocalAuth: false"),
-    ("modules/monitoring.bicep", "SamplingPercentage: 100", "SamplingPercentage: 50"),
-    (SITE, ";Authorization=AAD'", "'"),
-    (SITE, "httpsOnly: true", "httpsOnly: false"),
-    (SITE, "ftpsState: 'Disabled'", "ftpsState: 'AllAllowed'"),
-    (SITE, "      allow: false", "      allow: true"),
-    (SITE, "    name: 'ftp'", "    name: 'other'"),
-    (KEYS, "output name string = vault.name", "output name string = vault.listKeys().value"),
-)
+@fact(r"""
+    data-storage: allowBlobPublicAccess: false >>> allowBlobPublicAccess: true
+    host-storage: allowCrossTenantReplication: false >>> allowCrossTenantReplication: true
+    host-storage: allowSharedKeyAccess: false >>> allowSharedKeyAccess: true
+    data-storage:     allowSharedKeyAccess: false\n >>>
+    data-storage: 'TLS1_2' >>> 'TLS1_0'
+    vault: enableRbacAuthorization: true >>> enableRbacAuthorization: false
+    monitoring:     DisableLocalAuth: true >>>     DisableLocalAuth: false
+    monitoring: disableLocalAuth: true >>> disableLocalAuth: false
+    monitoring: SamplingPercentage: 100 >>> SamplingPercentage: 50
+    app: ;Authorization=AAD' >>> '
+    app: httpsOnly: true >>> httpsOnly: false
+    app: ftpsState: 'Disabled' >>> ftpsState: 'AllAllowed'
+    app:       allow: false >>>       allow: true
+    app:     name: 'ftp' >>>     name: 'other'
+    vault: output name string = vault.name >>> output name string = vault.listKeys().value
+""")
 def test_nothing_takes_a_key_a_password_or_plain_text(deploy: Deploy) -> None:
     default = deploy("default")
     for type_, wanted in SECURE.items():
@@ -164,15 +164,15 @@ def test_nothing_takes_a_key_a_password_or_plain_text(deploy: Deploy) -> None:
     assert "list" not in str(default.outputs), "no output asks for a key"
 
 
-@fact(
-    (DATA, "isVersioningEnabled: !hierarchicalNamespace", "isVersioningEnabled: false"),
-    (DATA, "        enabled: true\n        days: deletedRetentionDays", "        enabled: false\n        days: 7"),
-    (DATA, "          daysAfterModificationGreaterThan", "          daysAfterCreationGreaterThan"),
-    (DATA, "    actions: {\n      baseBlob: {", "    actions: {\n      baseBlob: {\n        delete: {}"),
-    (DATA, "'${containerName}/${prefix}events/'", "'${containerName}/'"),
-    (DATA, "hierarchicalNamespace ? [] : ", ""),
-    (DATA, "isHnsEnabled: hierarchicalNamespace", "isHnsEnabled: false"),
-)
+@fact(r"""
+    data-storage: isVersioningEnabled: !hierarchicalNamespace >>> isVersioningEnabled: false
+    data-storage:         enabled: true\n        days: deletedRetentionDays >>>         enabled: false\n        days: 7
+    data-storage:           daysAfterModificationGreaterThan >>>           daysAfterCreationGreaterThan
+    data-storage:     actions: {\n      baseBlob: { >>>     actions: {\n      baseBlob: {\n        delete: {}
+    data-storage: '${containerName}/${prefix}events/' >>> '${containerName}/'
+    data-storage: hierarchicalNamespace ? [] :  >>>
+    data-storage: isHnsEnabled: hierarchicalNamespace >>> isHnsEnabled: false
+""")
 def test_what_is_deleted_or_replaced_can_be_restored_and_no_rule_deletes_a_current_blob(deploy: Deploy) -> None:
     """A rule that deletes by age would take blobs from a day whose manifest still lists them."""
     for way, directories in (("default", False), ("private-with-directories", True)):
@@ -192,13 +192,13 @@ def test_what_is_deleted_or_replaced_can_be_restored_and_no_rule_deletes_a_curre
     assert cool["definition"]["filters"]["prefixMatch"] == ["product-events/web/events/"]
 
 
-@fact(
-    (DATA, "= if (protect) {", "= if (!protect) {"),
-    (DATA, "level: 'CanNotDelete'", "level: 'ReadOnly'"),
-    (DATA, "  scope: account\n  name: 'keep-events'", "  scope: account::blobs\n  name: 'keep-events'"),
-    (KEYS, "protect ? true : null", "null"),
-    ("main.bicepparam", "readEnvironmentVariable('PROTECT', 'true')", "readEnvironmentVariable('PROTECT', 'false')"),
-)
+@fact(r"""
+    data-storage: = if (protect) { >>> = if (!protect) {
+    data-storage: level: 'CanNotDelete' >>> level: 'ReadOnly'
+    data-storage:   scope: account\n  name: 'keep-events' >>>   scope: account::blobs\n  name: 'keep-events'
+    vault: protect ? true : null >>> null
+    param: readEnvironmentVariable('PROTECT', 'true') >>> readEnvironmentVariable('PROTECT', 'false')
+""")
 def test_the_vault_and_the_events_are_protected_unless_someone_says_no(deploy: Deploy) -> None:
     assert {
         id_.partition("/providers/")[0]: lock["properties"]["level"]
@@ -211,14 +211,14 @@ def test_the_vault_and_the_events_are_protected_unless_someone_says_no(deploy: D
     assert purge == [True, None], "Azure refuses false"
 
 
-@fact(
-    (HOST, "publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'", "publicNetworkAccess: 'Enabled'"),
-    (DATA, "privateNetworking ? 'Deny' : 'Allow'", "privateNetworking ? 'Allow' : 'Allow'"),
-    (DATA, "bypass: 'AzureServices'", "bypass: 'None'"),
-    (KEYS, "bypass: 'None'", "bypass: 'AzureServices'"),
-    (KEYS, "empty(allowedIpAddresses) ? 'Disabled'", "empty(allowedIpAddresses) ? 'Enabled'"),
-    (HOST, "bypass: 'None'", "ipRules: [{ value: '203.0.113.7' }]\n      bypass: 'None'"),
-)
+@fact(r"""
+    host-storage: publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled' >>> publicNetworkAccess: 'Enabled'
+    data-storage: privateNetworking ? 'Deny' : 'Allow' >>> privateNetworking ? 'Allow' : 'Allow'
+    data-storage: bypass: 'AzureServices' >>> bypass: 'None'
+    vault: bypass: 'None' >>> bypass: 'AzureServices'
+    vault: empty(allowedIpAddresses) ? 'Disabled' >>> empty(allowedIpAddresses) ? 'Enabled'
+    host-storage: bypass: 'None' >>> ipRules: [{ value: '203.0.113.7' }]\n      bypass: 'None'
+""")
 def test_private_networking_closes_storage_and_vault(deploy: Deploy) -> None:
     """Only lifecycle management may come in from outside: nothing would cool down, and old versions would never go."""
     for way, allowed in (("default", None), ("private", []), ("private-with-addresses", ["203.0.113.7"])):
@@ -232,25 +232,17 @@ def test_private_networking_closes_storage_and_vault(deploy: Deploy) -> None:
             assert found["publicNetworkAccess"] == ("Enabled" if allowed is None or addresses else "Disabled")
 
 
-@fact(
-    ("main.bicep", "resource: hostStorageName, service: 'queue' }", "resource: dataStorageName, service: 'queue' }"),
-    (PRIVATE, "'privatelink.queue.", "'privatelink.queues."),
-    (
-        PRIVATE,
-        "            privateDnsZoneId: zones[indexOf(services, endpoint.service)].id",
-        "            privateDnsZoneId: zones[0].id",
-    ),
-    (NETWORK, "'Microsoft.App/environments'", "'Microsoft.Web/serverFarms'"),
-    (NETWORK, "privateEndpointNetworkPolicies: 'Enabled'", "privateEndpointNetworkPolicies: 'Disabled'"),
-    (NETWORK, "          sourceAddressPrefix: appSubnetPrefix\n", "          sourceAddressPrefix: '10.20.0.64/26'\n"),
-    (
-        "main.bicep",
-        "= if (privateNetworking && httpPrivateEndpoint)",
-        "= if (httpPrivateEndpoint && !privateNetworking)",
-    ),
-    ("main.bicep", "= if (privateNetworking) {\n  name: 'network'", "= {\n  name: 'network'"),
-    (SITE, "virtualNetworkSubnetId: empty(subnetId) ? null : subnetId", "virtualNetworkSubnetId: null"),
-)
+@fact(r"""
+    main: resource: hostStorageName, service: 'queue' } >>> resource: dataStorageName, service: 'queue' }
+    private-endpoints: 'privatelink.queue. >>> 'privatelink.queues.
+    private-endpoints: zones[indexOf(services, endpoint.service)].id >>> zones[0].id
+    network: 'Microsoft.App/environments' >>> 'Microsoft.Web/serverFarms'
+    network: privateEndpointNetworkPolicies: 'Enabled' >>> privateEndpointNetworkPolicies: 'Disabled'
+    network:           sourceAddressPrefix: appSubnetPrefix\n >>>           sourceAddressPrefix: '10.20.0.64/26'\n
+    main: = if (privateNetworking && httpPrivateEndpoint) >>> = if (httpPrivateEndpoint && !privateNetworking)
+    main: = if (privateNetworking) {\n  name: 'network' >>> = {\n  name: 'network'
+    app: virtualNetworkSubnetId: empty(subnetId) ? null : subnetId >>> virtualNetworkSubnetId: null
+""")
 def test_there_is_a_private_way_to_all_that_the_app_reaches(deploy: Deploy) -> None:
     expected = {
         "pe-data-blob": (f"{ACCOUNT}/stdataTOKEN", "privatelink.blob"),
@@ -296,12 +288,12 @@ def test_the_app_starts_after_its_private_endpoints() -> None:
     assert "'app'" in modules["http-endpoint"]
 
 
-@fact(
-    (SITE, "restricted ? 'Deny' : 'Allow'", "'Allow'"),
-    (SITE, "contains(address, '/') ? address : '${address}/32'", "address"),
-    (SITE, "httpPrivateEndpoint || !empty(httpAllowedIpAddresses)", "false"),
-    (SITE, "scmIpSecurityRestrictionsUseMain: false", "scmIpSecurityRestrictionsUseMain: true"),
-)
+@fact(r"""
+    app: restricted ? 'Deny' : 'Allow' >>> 'Allow'
+    app: contains(address, '/') ? address : '${address}/32' >>> address
+    app: httpPrivateEndpoint || !empty(httpAllowedIpAddresses) >>> false
+    app: scmIpSecurityRestrictionsUseMain: false >>> scmIpSecurityRestrictionsUseMain: true
+""")
 def test_the_routes_can_be_closed_to_all_but_some_and_deployments_still_come_in(deploy: Deploy) -> None:
     for way, action, allowed in (
         ("default", "Allow", []),
@@ -314,23 +306,15 @@ def test_the_routes_can_be_closed_to_all_but_some_and_deployments_still_come_in(
         assert [rule["ipAddress"] for rule in config["ipSecurityRestrictions"]] == allowed
 
 
-@fact(
-    (SITE, "requireAuthentication: entra", "requireAuthentication: false"),
-    (
-        SITE,
-        "resource signIn 'Microsoft.Web/sites/config@2025-03-01' = {",
-        "resource signIn 'Microsoft.Web/sites/config@2025-03-01' = if (entra) {",
-    ),
-    (SITE, "      enabled: entra\n", "      enabled: true\n"),
-    (SITE, "union([entraClientId], entraAllowedApplications)", "[entraClientId]"),
-    (
-        SITE,
-        "'${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'",
-        "'https://login.microsoftonline.com/common/v2.0'",
-    ),
-    (SITE, "clientSecretSettingName: 'OVER", "clientSecretSettingName: 'UNDER"),
-    ("main.bicep", "EXPORT_HTTP_AUTH: httpAuth", "EXPORT_HTTP_AUTH: 'function'"),
-)
+@fact(r"""
+    app: requireAuthentication: entra >>> requireAuthentication: false
+    app: 03-01' = {\n  parent: app >>> 03-01' = if (entra) {\n  parent: app
+    app:       enabled: entra\n >>>       enabled: true\n
+    app: union([entraClientId], entraAllowedApplications) >>> [entraClientId]
+    app: loginEndpoint}${tenant().tenantId}/v2.0' >>> loginEndpoint}common/v2.0'
+    app: clientSecretSettingName: 'OVER >>> clientSecretSettingName: 'UNDER
+    main: EXPORT_HTTP_AUTH: httpAuth >>> EXPORT_HTTP_AUTH: 'function'
+""")
 def test_sign_in_is_switched_with_the_app_both_ways(deploy: Deploy) -> None:
     """A deployment deletes nothing: a sign-in that is only left out would stay on after the way back to host keys."""
     for way, on in (("default", False), ("entra", True)):

@@ -123,20 +123,20 @@ MINUTES = {"PT15M": 15, "PT1H": 60, "P1D": 24 * 60, "P2D": 48 * 60}
 """Two days are the most that a log alert reads (Azure Monitor's documentation)."""
 
 
-@fact(
-    (ALERTS, "    name: 'poison-queue'", "    name: 'poisoned'"),
-    (ALERTS, "loadTextContent('../queries/volume-low.kql')", "loadTextContent('../queries/volume.kql')"),
-    (ALERTS, "    timeRange: 'P2D'", "    timeRange: 'P7D'"),
-    (ALERTS, "    window: 'PT1H'", "    window: 'PT5M'"),
-    (ALERTS, "Runbook: docs/operations.md.", ""),
-    (ALERTS, "'let due_hour = 12;'", "'let due_hour = 11;'"),
-    ("queries/mass-deletion.kql", "let most = 1000;", "let most=1000;"),
-    ("main.bicep", "    lowVolumePercent: lowVolumePercent", "    lowVolumePercent: missingDayHour"),
-    (ALERTS, "operator: 'GreaterThan'", "operator: 'LessThan'"),
-    (ALERTS, "enabled: true\n      severity", "enabled: false\n      severity"),
-    (ALERTS, "union([people.id], actionGroupIds)", "[people.id]"),
-    (ALERTS, "emailAddress: email", "emailAddress: 'nobody@example.com'"),
-)
+@fact(r"""
+    alerts:     name: 'poison-queue' >>>     name: 'poisoned'
+    alerts: loadTextContent('../queries/volume-low.kql') >>> loadTextContent('../queries/volume.kql')
+    alerts:     timeRange: 'P2D' >>>     timeRange: 'P7D'
+    alerts:     window: 'PT1H' >>>     window: 'PT5M'
+    alerts: Runbook: docs/operations.md. >>>
+    alerts: 'let due_hour = 12;' >>> 'let due_hour = 11;'
+    mass-deletion.kql: let most = 1000; >>> let most=1000;
+    main:     lowVolumePercent: lowVolumePercent >>>     lowVolumePercent: missingDayHour
+    alerts: operator: 'GreaterThan' >>> operator: 'LessThan'
+    alerts: enabled: true\n      severity >>> enabled: false\n      severity
+    alerts: union([people.id], actionGroupIds) >>> [people.id]
+    alerts: emailAddress: email >>> emailAddress: 'nobody@example.com'
+""")
 def test_each_alert_runs_its_query_without_a_gap_and_tells_people(deploy: Deploy) -> None:
     figures = {"day-missing": ("due_hour", "12", "9"), "volume-low": ("least_percent", "50", "50")}
     figures["mass-deletion"] = ("most", "1000", "1000")
@@ -162,10 +162,10 @@ def test_each_alert_runs_its_query_without_a_gap_and_tells_people(deploy: Deploy
         assert receiver["emailAddress"] == "data-team@example.com"
 
 
-@fact(
-    ("modules/workbook.bicep", "loadTextContent('../queries/failures.kql')", "'AppTraces'"),
-    ("modules/workbook.bicep", "items: concat([timeItem], queryItems)", "items: [timeItem]"),
-)
+@fact(r"""
+    workbook: loadTextContent('../queries/failures.kql') >>> 'AppTraces'
+    workbook: items: concat([timeItem], queryItems) >>> items: [timeItem]
+""")
 def test_the_workbook_shows_runs_volume_duration_and_failures(deploy: Deploy) -> None:
     items = deploy("default").one("Microsoft.Insights/workbooks")["properties"]["serializedData"]["items"]
     shown = [item["content"].get("query") for item in items][1:]
@@ -175,22 +175,14 @@ def test_the_workbook_shows_runs_volume_duration_and_failures(deploy: Deploy) ->
 HOST = "modules/host-storage.bicep"
 
 
-@fact(
-    (HOST, "category: 'StorageWrite'", "category: 'StorageDelete'"),
-    (HOST, "  scope: account::queues\n", "  scope: account\n"),
-    (
-        "modules/data-storage.bicep",
-        "category: 'StorageDelete'\n        enabled: true",
-        "category: 'StorageDelete'\n        enabled: false",
-    ),
-    ("modules/vault.bicep", "categoryGroup: 'audit'", "categoryGroup: 'none'"),
-    ("modules/app.bicep", "'FunctionAppLogs'", "'AppServiceHTTPLogs'"),
-    (
-        "modules/monitoring.bicep",
-        "    retentionInDays: retentionDays",
-        "    retentionInDays: 90\n    workspaceCapping: { dailyQuotaGb: 1 }",
-    ),
-)
+@fact(r"""
+    host-storage: category: 'StorageWrite' >>> category: 'StorageDelete'
+    host-storage:   scope: account::queues\n >>>   scope: account\n
+    data-storage: category: 'StorageDelete'\n        enabled: true >>> category: 'StorageDelete'\n        enabled: false
+    vault: categoryGroup: 'audit' >>> categoryGroup: 'none'
+    app: 'FunctionAppLogs' >>> 'AppServiceHTTPLogs'
+    monitoring:     features: { >>>     workspaceCapping: { dailyQuotaGb: 1 }\n    features: {
+""")
 def test_the_logs_that_alerts_and_audits_read_are_kept(deploy: Deploy) -> None:
     """No log of addresses with their query: it would hold the key that a caller put there."""
     logs = {
@@ -214,11 +206,11 @@ def test_the_logs_that_alerts_and_audits_read_are_kept(deploy: Deploy) -> None:
     assert "Trace" in telemetry["samplingSettings"]["excludedTypes"].split(";")
 
 
-@fact(
-    ("modules/app.bicep", "version: '3.13'", "version: '3.12'"),
-    ("modules/app.bicep", "    name: 'FC1'", "    name: 'Y1'"),
-    ("main.bicepparam", "'MAXIMUM_INSTANCE_COUNT', '4'", "'MAXIMUM_INSTANCE_COUNT', '6'"),
-)
+@fact(r"""
+    app: version: '3.13' >>> version: '3.12'
+    app:     name: 'FC1' >>>     name: 'Y1'
+    param: 'MAXIMUM_INSTANCE_COUNT', '4' >>> 'MAXIMUM_INSTANCE_COUNT', '6'
+""")
 def test_one_message_an_instance_and_fewer_instances_than_amplitude_takes_requests(deploy: Deploy) -> None:
     config = deploy("default").one("Microsoft.Web/sites")["properties"]["functionAppConfig"]
     assert config["runtime"] == {"name": "python", "version": (ROOT / ".python-version").read_text().strip()}

@@ -49,33 +49,33 @@ def read_by_the_code() -> set[str]:
     return {text for text in texts if re.fullmatch(r"(AMP|EXPORT)_[A-Z]+[A-Za-z_]*", text)} - {"EXPORT_STORAGE"}
 
 
-@fact(
-    ("main.bicep", "      EXPORT_WINDOW_HOURS: string(windowHours)\n", ""),
-    ("main.bicep", "EXPORT_PREFIX: prefix", "EXPORT_PREFIXES: prefix"),
-    ("main.bicep", "AMP_EXPORT_URL: exportUrl", "AMP_EXPORT_URL: exportUrl\n      EXPORT_STORAGE: ''"),
-)
+@fact(r"""
+    main:       EXPORT_WINDOW_HOURS: string(windowHours)\n >>>
+    main: EXPORT_PREFIX: prefix >>> EXPORT_PREFIXES: prefix
+    main: AMP_EXPORT_URL: exportUrl >>> AMP_EXPORT_URL: exportUrl\n      EXPORT_STORAGE: ''
+""")
 def test_the_template_sets_what_the_code_reads_and_nothing_else(deploy: Deploy) -> None:
     ours = {name for name in settings(deploy("default")) if name.startswith(("AMP_", "EXPORT_"))}
     assert ours == read_by_the_code()
 
 
-@fact(
-    ("main.bicep", "param maxAttempts int = 5", "param maxAttempts int = 6"),
-    ("main.bicep", "EXPORT_MAX_ATTEMPTS: string(maxAttempts)", "EXPORT_MAX_ATTEMPTS: string(windowHours)"),
-    ("main.bicep", "param queueName string = 'amplitude-exports'", "param queueName string = 'exports'"),
-    ("main.bicepparam", "'EXPORT_SCHEDULE', '0 30 3 * * *'", "'EXPORT_SCHEDULE', '0 30 4 * * *'"),
-    ("main.bicepparam", "'EXPORT_LOOKBACK_DAYS', '7'", "'EXPORT_LOOKBACK_DAYS', '6'"),
-)
+@fact(r"""
+    main: param maxAttempts int = 5 >>> param maxAttempts int = 6
+    main: EXPORT_MAX_ATTEMPTS: string(maxAttempts) >>> EXPORT_MAX_ATTEMPTS: string(windowHours)
+    main: param queueName string = 'amplitude-exports' >>> param queueName string = 'exports'
+    param: 'EXPORT_SCHEDULE', '0 30 3 * * *' >>> 'EXPORT_SCHEDULE', '0 30 4 * * *'
+    param: 'EXPORT_LOOKBACK_DAYS', '7' >>> 'EXPORT_LOOKBACK_DAYS', '6'
+""")
 def test_the_defaults_are_those_of_the_code(deploy: Deploy) -> None:
     found = environment(deploy("default"))
     assert load_settings(found) == load_settings(REQUIRED)
     assert found["EXPORT_RECHECK"] == "all"
 
 
-@fact(
-    ("main.bicepparam", "readEnvironmentVariable('EXPORT_FORMAT', 'json')", "'json'"),
-    ("main.bicep", "EXPORT_RECHECK: recheck", "EXPORT_RECHECK: 'all'"),
-)
+@fact(r"""
+    param: readEnvironmentVariable('EXPORT_FORMAT', 'json') >>> 'json'
+    main: EXPORT_RECHECK: recheck >>> EXPORT_RECHECK: 'all'
+""")
 def test_an_azd_variable_sets_the_setting_of_its_name(deploy: Deploy) -> None:
     given = {name: value for name, value in ways()["changed"][1].items() if name.startswith(("AMP_", "EXPORT_"))}
     assert settings(deploy("changed")).items() >= given.items()
@@ -100,25 +100,25 @@ def test_the_code_takes_all_that_the_parameters_allow() -> None:
         assert binding_schedule(found) == found["EXPORT_SCHEDULE"]
 
 
-@fact(
-    ("main.bicep", "EXPORT_QUEUE: queueName", "EXPORT_QUEUE: containerName"),
-    ("modules/host-storage.bicep", "'${queueName}-poison'", "'poison-${queueName}'"),
-)
+@fact(r"""
+    main: EXPORT_QUEUE: queueName >>> EXPORT_QUEUE: containerName
+    host-storage: '${queueName}-poison' >>> 'poison-${queueName}'
+""")
 def test_the_queues_are_those_of_the_bindings(deploy: Deploy) -> None:
     """The host moves a message that it gives up to the queue of the same name with `-poison`."""
     queue = binding_queue(environment(deploy("default")))
     assert {id_.rpartition("/")[2] for id_ in deploy("default").all(QUEUE)} == {queue, f"{queue}-poison"}
 
 
-@fact(
-    ("main.bicep", "secrets/amplitude-secret-key)'", "secrets/amplitude-api-key)'"),
-    ("main.bicep", "AMP_API_KEY: '@Microsoft.KeyVault(SecretUri=", "AMP_API_KEY: '@Microsoft.KeyVault(VaultName="),
-    (SITE, "keyVaultReferenceIdentity: identityId", "keyVaultReferenceIdentity: 'SystemAssigned'"),
-    (SITE, "AzureWebJobsStorage__accountName: hostStorageName", "AzureWebJobsStorage: hostStorageName"),
-    (SITE, "AzureWebJobsStorage__clientId: identityClientId", "AzureWebJobsStorage__clientId: ''"),
-    (SITE, "var platformSettings = {", "var platformSettings = {\n  FUNCTIONS_WORKER_RUNTIME: 'python'"),
-    (SITE, "type: 'UserAssignedIdentity'", "type: 'StorageAccountConnectionString'"),
-)
+@fact(r"""
+    main: secrets/amplitude-secret-key)' >>> secrets/amplitude-api-key)'
+    main: AMP_API_KEY: '@Microsoft.KeyVault(SecretUri= >>> AMP_API_KEY: '@Microsoft.KeyVault(VaultName=
+    app: keyVaultReferenceIdentity: identityId >>> keyVaultReferenceIdentity: 'SystemAssigned'
+    app: AzureWebJobsStorage__accountName: hostStorageName >>> AzureWebJobsStorage: hostStorageName
+    app: AzureWebJobsStorage__clientId: identityClientId >>> AzureWebJobsStorage__clientId: ''
+    app: var platformSettings = { >>> var platformSettings = {\n  FUNCTIONS_WORKER_RUNTIME: 'python'
+    app: type: 'UserAssignedIdentity' >>> type: 'StorageAccountConnectionString'
+""")
 def test_keys_and_host_storage_are_reached_by_the_identity(deploy: Deploy) -> None:
     found = settings(deploy("default"))
     for name, secret in (("AMP_API_KEY", "amplitude-api-key"), ("AMP_SECRET_KEY", "amplitude-secret-key")):
