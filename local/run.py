@@ -36,7 +36,7 @@ from cli.progress import PLAIN_SECONDS
 from cli.settings import find_settings
 from local.azurite import DEFAULT_PORTS, KEY, Azurite, AzuriteError
 from local.host import FunctionsHost
-from local.simulator import Fault, Simulator
+from local.simulator import EVENTS_PER_HOUR, Fault, Simulator
 from local.simulator.answers import Asked
 from shared.dates import DAY, HOURS, newest_complete_day
 from shared.runs.runs import utc_now
@@ -46,7 +46,6 @@ RUN = ROOT / ".run"
 SETTINGS = RUN / "settings.env"
 SAMPLE_CHARACTERS = 400
 FOLLOW_SECONDS = 7200
-EVENTS_PER_HOUR = 400
 EVENT_BYTES = 2000
 """Of a made-up event, on average."""
 DISTINCT_EVENTS = 2000

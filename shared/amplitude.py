@@ -5,11 +5,10 @@ Request and answers: Amplitude's documentation of the Export API (`GET /api/2/ex
 
 from __future__ import annotations
 
-import base64
 import re
-import ssl
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -27,11 +26,15 @@ from shared.errors import (
     ExportTooLarge,
     UnexpectedAnswer,
 )
+from shared.http import reason
+from shared.redact import Redaction
 from shared.retry import retry_after_seconds
 from shared.settings import Settings
 
 CHUNK_BYTES = 256 * 1024
 CONNECT_SECONDS = 30.0
+LONGEST_ANSWER = 4 * 3600.0
+"""Seconds that the body of an answer may take. A server that drips bytes never reaches the read time-out."""
 _WORDS_BYTES = 4096
 _WORDS = 300
 _SMALLER = "It is asked for in halves."
@@ -39,6 +42,8 @@ _NO_SMALLER = (
     "A single hour cannot be asked for in parts. The same answer has been seen for an empty project, and for keys of "
     "another one: check in Amplitude that this hour has events. If it has, ask Amplitude's support for the data."
 )
+_RETRIED = (requests.codes.not_found, requests.codes.too_many_requests)
+_NO_EVENTS = re.compile(r"raw\s+data.*not\s+found", re.IGNORECASE | re.DOTALL)
 _TOO_LARGE = re.compile(r"too large|exceed|4\s?GB", re.IGNORECASE)
 
 
@@ -59,20 +64,27 @@ class Amplitude:
     """
 
     def __init__(
-        self, session: requests.Session, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        session: requests.Session,
+        settings: Settings,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        longest_answer: float = LONGEST_ANSWER,
     ) -> None:
         self._session = session
         self._settings = settings
         self._clock = clock
+        self._longest_answer = longest_answer
+        self._redaction = Redaction(settings.secrets, (f"{settings.api_key}:{settings.secret_key}",))
 
     @contextmanager
     def fetch(self, window: Window) -> Iterator[Answer | None]:
-        """Ask for a window: its archive as a stream, or None where it holds no events (404).
+        """Ask for a window: its archive as a stream, or None if Amplitude says that it has no events.
 
         The chunks are read from the socket as they are asked for; leaving the context early drops the connection.
 
         Raises:
-            AmplitudeUnavailable: no answer, 429, 5xx; before the body or within it.
+            AmplitudeUnavailable: no answer, 1xx, 404 in other words, 429, 5xx, a coded answer; before the body or
+                within it.
             BrokenArchive: the body ended early.
             BadCredentials, BadRequest, ExportTooLarge, UnexpectedAnswer: by the status.
 
@@ -88,14 +100,40 @@ class Amplitude:
                 stream=True,
             )
         with response:
-            if response.status_code == requests.codes.not_found:
-                yield None
-                return
-            if response.status_code != requests.codes.ok:
-                raise self._refusal(response, window)
-            answer = Answer(response.status_code, iter(()))
-            answer.chunks = self._chunks(response, window, answer)
-            yield answer
+            with self._deadline(response, window):
+                if response.status_code == requests.codes.ok:
+                    answer = Answer(response.status_code, iter(()))
+                    answer.chunks = self._chunks(response, window, answer)
+                    yield answer
+                    return
+                body = self._body(response, window)
+            if response.status_code != requests.codes.not_found or not _says_no_events(body):
+                raise self._refusal(response, body, window)
+            yield None
+
+    @contextmanager
+    def _deadline(self, response: requests.Response, window: Window) -> Iterator[None]:
+        """End an answer that takes too long as a whole: its socket is shut down, wherever the reading is."""
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            with suppress(OSError, ValueError):  # it has just ended by itself
+                response.raw.shutdown()
+
+        watch = threading.Timer(self._longest_answer, expire)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        except (AmplitudeUnavailable, BrokenArchive) as error:
+            if not expired.is_set():
+                raise
+            raise AmplitudeUnavailable(
+                f"{window}: the answer was not complete after {self._longest_answer:g} seconds.", slow=True
+            ) from error
+        finally:
+            watch.cancel()
 
     def _chunks(self, response: requests.Response, window: Window, answer: Answer) -> Iterator[bytes]:
         # `iter_content` would undo a content encoding; an archive is checked as it was sent.
@@ -105,11 +143,22 @@ class Amplitude:
                 chunk = next(stream, b"")
             if not chunk:
                 break
+            if not answer.received:
+                self._check_encoding(response, chunk, window)
             answer.received += len(chunk)
             yield chunk
         expected = response.headers.get("Content-Length", "")
         if re.fullmatch("[0-9]+", expected) and int(expected) != answer.received:
             raise BrokenArchive(f"{window}: the answer has {answer.received} bytes, {expected} were announced.")
+
+    def _check_encoding(self, response: requests.Response, beginning: bytes, window: Window) -> None:
+        """Refuse an answer that is coded, unless it is an archive whatever its header claims."""
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity") and not b"PK".startswith(beginning[:2]):
+            raise AmplitudeUnavailable(
+                f"{window}: the answer has the Content-Encoding {self._redaction.words(encoding, 40)!r}, though the "
+                "request asks for none. Does a proxy in between change answers, or is AMP_EXPORT_URL another server?"
+            )
 
     @contextmanager
     def _errors(self, window: Window) -> Iterator[None]:
@@ -124,7 +173,7 @@ class Amplitude:
             ) from error
         except requests.exceptions.SSLError as error:
             raise AmplitudeUnavailable(
-                f"{window}: no trusted TLS connection to Amplitude ({_reason(error)}). "
+                f"{window}: no trusted TLS connection to Amplitude ({reason(error)}). "
                 "Is AMP_EXPORT_URL right, or a proxy in between?"
             ) from error
         except requests.exceptions.ConnectTimeout as error:
@@ -134,14 +183,13 @@ class Amplitude:
         except requests.exceptions.RequestException as error:
             raise AmplitudeUnavailable(
                 f"{window}: Amplitude could not be reached, or closed the connection without an answer "
-                f"({_reason(error)})."
+                f"({reason(error)})."
             ) from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of negative length
-            raise BrokenArchive(f"{window}: the answer broke off ({_reason(error)}).") from error
+            raise BrokenArchive(f"{window}: the answer broke off ({reason(error)}).") from error
 
-    def _refusal(self, response: requests.Response, window: Window) -> ExportError:
-        status, body = response.status_code, self._body(response, window)
-        words = self._words(body)
+    def _refusal(self, response: requests.Response, body: str, window: Window) -> ExportError:
+        status, words = response.status_code, self._redaction.words(body, _WORDS)
         said = f"{window}: Amplitude answered {status}" + (f': "{words}".' if words else ".")
         if status in (requests.codes.unauthorized, requests.codes.forbidden):
             return BadCredentials(
@@ -152,24 +200,32 @@ class Amplitude:
             if _TOO_LARGE.search(body):
                 return ExportTooLarge(f"{said} {_SMALLER if window.hours > 1 else _NO_SMALLER}")
             return BadRequest(said)
-        if status == requests.codes.too_many_requests or status >= requests.codes.server_error:
-            return AmplitudeUnavailable(
-                said,
-                retry_after=retry_after_seconds(response.headers.get("Retry-After"), self._clock()),
-                slow=status == requests.codes.gateway_timeout,
-                throttled=status == requests.codes.too_many_requests,
-            )
+        if status < requests.codes.ok or status in _RETRIED or status >= requests.codes.server_error:
+            return self._unavailable(response, said)
         return UnexpectedAnswer(
             f"{said} The Export API does not document this. Is AMP_EXPORT_URL the export endpoint itself?"
         )
 
-    @property
-    def _auth_value(self) -> str:
-        """The credentials as the request's header holds them (RFC 7617): a proxy's page may show it."""
-        return base64.b64encode(f"{self._settings.api_key}:{self._settings.secret_key}".encode()).decode()
+    def _unavailable(self, response: requests.Response, said: str) -> AmplitudeUnavailable:
+        status = response.status_code
+        if status < requests.codes.ok:
+            # The final answer may still arrive on this connection, and must not be read as the next request's.
+            self._session.close()
+            said += " That is only a preliminary answer."
+        if status == requests.codes.not_found:
+            said += (
+                ' Amplitude says "Raw data files were not found" if there are no events, so this came from something '
+                "else: an outage, a proxy, or a wrong address in AMP_EXPORT_URL."
+            )
+        return AmplitudeUnavailable(
+            said,
+            retry_after=retry_after_seconds(response.headers.get("Retry-After"), self._clock()),
+            slow=status == requests.codes.gateway_timeout,
+            throttled=status == requests.codes.too_many_requests,
+        )
 
     def _body(self, response: requests.Response, window: Window) -> str:
-        """How the body of a refusal begins; empty if it cannot be read, for the status says enough."""
+        """How the body of a refusal begins; empty if it cannot be read, because the status says enough."""
         try:
             with self._errors(window):
                 body: bytes = response.raw.read(_WORDS_BYTES, decode_content=True)
@@ -177,24 +233,11 @@ class Amplitude:
             return ""
         return body.decode("utf-8", "replace")
 
-    def _words(self, body: str) -> str:
-        """Amplitude's own words: short, on one line, without tags and without the keys."""
-        text = re.sub(r"<[^>]*>", " ", body)
-        for secret in (*self._settings.secrets, self._auth_value):
-            text = text.replace(secret, "***")
-        text = "".join(c if c.isprintable() else " " for c in text)
-        return " ".join(text.split())[:_WORDS]
+
+def _says_no_events(body: str) -> bool:
+    """Whether a 404 is Amplitude's own: text or JSON, not a page of something in front of it."""
+    return not body.lstrip("\ufeff \r\n\t").startswith("<") and _NO_EVENTS.search(body) is not None
 
 
 def _hour(hour: str) -> str:
     return hour.replace("-", "")
-
-
-def _reason(error: Exception) -> str:
-    """What kind of failure lies beneath, without its text: that may hold the URL."""
-    cause: BaseException = error
-    while cause.__cause__ or cause.__context__:
-        cause = cause.__cause__ or cause.__context__ or cause
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"certificate not trusted: {cause.verify_message}"
-    return type(cause).__name__

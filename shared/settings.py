@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from shared.dates import parse_day
 from shared.errors import InvalidDate, SettingsError
 from shared.http import is_loopback
+from shared.redact import Redaction
 
 ENDPOINTS = {
     "eu": "https://analytics.eu.amplitude.com/api/2/export",
@@ -35,6 +36,7 @@ MAX_DAYS = 36500
 
 _MONTHS = "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
 _WEEKDAYS = "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY"
+_LIKE_A_KEY = re.compile(r"[^\s,;:*]{16}")
 _KEY_VAULT = "@Microsoft.KeyVault("
 _QUOTES = ("'", '"')
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
@@ -221,28 +223,28 @@ class _Reader:
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.text(name, default).lower()
         if value not in choices:
-            self._wrong(name, f"must be {', '.join(choices[:-1])} or {choices[-1]}, not {value[:40]!r}")
+            self._wrong(name, f"must be {', '.join(choices[:-1])} or {choices[-1]}{self._shown(value)}")
             return default
         return value
 
     def matching(self, name: str, default: str, test: Callable[[str], bool], expected: str) -> str:
         value = self.text(name, default)
         if not test(value):
-            self._wrong(name, f"must be {expected}, not {value[:80]!r}")
+            self._wrong(name, f"must be {expected}{self._shown(value)}")
         return value
 
     def whole(self, name: str, default: int, least: int, most: int) -> int:
         value = self.text(name, str(default))
         if re.fullmatch(r"[0-9]{1,9}", value) and least <= int(value) <= most:
             return int(value)
-        self._wrong(name, f"must be a whole number from {least} to {most}, not {value[:40]!r}")
+        self._wrong(name, f"must be a whole number from {least} to {most}{self._shown(value)}")
         return default
 
     def decimal(self, name: str, default: float, least: float, most: float) -> float:
         value = self.text(name, str(default))
         if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", value) and least <= float(value) <= most:
             return float(value)
-        self._wrong(name, f"must be a number from {least:g} to {most:g}, not {value[:40]!r}")
+        self._wrong(name, f"must be a number from {least:g} to {most:g}{self._shown(value)}")
         return default
 
     def day(self, name: str) -> date | None:
@@ -252,7 +254,7 @@ class _Reader:
         try:
             return parse_day(value)
         except InvalidDate:
-            self._wrong(name, f"must be a date like 2025-11-04, not {value[:40]!r}")
+            self._wrong(name, f"must be a date like 2025-11-04{self._shown(value)}")
             return None
 
     def prefix(self, name: str) -> str:
@@ -330,6 +332,12 @@ class _Reader:
     def finish(self) -> None:
         if self.problems:
             raise SettingsError("App settings to fix: " + "; ".join(self.problems) + ".", self.problems)
+
+    def _shown(self, value: str) -> str:
+        """A wrong value for a message; nothing of one that could be a key pasted into the wrong setting."""
+        secrets = [self._environ.get(name, "").strip() for name in ("AMP_API_KEY", "AMP_SECRET_KEY", "EXPORT_STORAGE")]
+        secret = _LIKE_A_KEY.search(value) or value in secrets or Redaction(secrets).finds(value)
+        return "" if secret else f", not {value[:40]!r}"
 
     def _wrong(self, name: str, what: str) -> None:
         self.problems.append(f"{name} {what}")

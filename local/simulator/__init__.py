@@ -9,10 +9,11 @@ with Simulator(events_per_hour=50, parts=2, empty_hours={3, 4}) as simulator:
 
 from local.simulator.answers import Asked
 from local.simulator.archive import Archive, Entry, Form, Payload
-from local.simulator.faults import Fault, Gate, http_date, page, redirect, too_many_requests
-from local.simulator.simulator import Request, Simulator
+from local.simulator.faults import Fault, Gate, answered, http_date, page, redirect, too_many_requests
+from local.simulator.simulator import EVENTS_PER_HOUR, Request, Simulator
 
 __all__ = [
+    "EVENTS_PER_HOUR",
     "Archive",
     "Asked",
     "Entry",
@@ -22,6 +23,7 @@ __all__ = [
     "Payload",
     "Request",
     "Simulator",
+    "answered",
     "http_date",
     "page",
     "redirect",

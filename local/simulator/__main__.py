@@ -9,7 +9,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local.simulator import Form, Request, Simulator
+from local.simulator import EVENTS_PER_HOUR, Form, Request, Simulator
 from local.simulator.faults import SPELLINGS, Fault, parse
 
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--project", type=int, default=187520, help="Amplitude's project id (default: %(default)s)")
     add("--key", default="simulator", help="API key that is accepted (default: %(default)s)")
     add("--secret", default="simulator", help="secret key that is accepted (default: %(default)s)")
-    add("--events-per-hour", type=int, default=2000, metavar="N", help="on average (default: %(default)s)")
+    add("--events-per-hour", type=int, default=EVENTS_PER_HOUR, metavar="N", help="on average (default: %(default)s)")
     add("--parts", type=int, default=1, metavar="N", help="files an hour (default: %(default)s)")
     add("--empty-hours", type=_hours, default=set(), metavar="H,H", help="hours without events, such as 3,4")
     add("--distinct-events", type=int, metavar="N", help="repeat the first N events of a file: big days at once")

@@ -85,16 +85,29 @@ def read_request(target: str, authorization: str | None, keys: tuple[str, str]) 
 def refusal(asked: Asked) -> Answer | None:
     """The answer to a request that gets no archive whatever the project holds; None for all others."""
     if asked.path != PATH:
-        return text_answer(404, "Not Found")
+        return not_found_page()
     if asked.credentials == "none":
         return text_answer(401, "Unauthorized")
     if asked.credentials == "wrong":
-        return json_answer(403, {"error": {"http_code": 403, "type": "invalid_api_key", "message": "Invalid API Key"}})
+        return wrong_keys()
     try:
         asked.range()
     except ValueError as error:
         return text_answer(400, f"Invalid request: {error}")
     return None
+
+
+def not_found_page() -> Answer:
+    """The answer of whatever stands in front of the API, as public logs show it."""
+    page = "<html><title>404: Not Found</title><body>404: Not Found</body></html>"
+    return text_answer(404, page, "text/html; charset=UTF-8")
+
+
+def wrong_keys() -> Answer:
+    """The answer to keys that are wrong, or of the other region."""
+    details = {"details": "Invalid API/Secret Key combination"}
+    error = {"http_code": 403, "type": "unspecified", "message": "Unspecified Error", "metadata": details}
+    return json_answer(403, {"error": error})
 
 
 def nothing_there() -> Answer:

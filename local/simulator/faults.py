@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Literal
+
+from local.simulator import answers
+from local.simulator.answers import Answer
 
 Framing = Literal["length", "chunked", "close"]
 """How the end of a body shows: by Content-Length, by a last chunk, or only by the end of the connection."""
@@ -81,8 +85,14 @@ def page(text: str = "<!doctype html><title>Maintenance</title>", content_type: 
     return Fault(body=text.encode(), headers={"Content-Type": content_type})
 
 
+def answered(answer: Answer) -> Fault:
+    """One of the Export API's own answers, whatever is asked."""
+    return Fault(status=answer.status, body=b"".join(answer.body), headers=answer.headers)
+
+
 SPELLINGS = (
-    "a status (503), html, chunked, close, cut:N, reset:N, flip:N, stall:SECONDS, drip:SECONDS, retry-after:SECONDS"
+    "a status (503), empty, not-found-page, too-large, wrong-keys, early-hints, coded, html, chunked, close, cut:N, "
+    "reset:N, flip:N, stall:SECONDS, drip:SECONDS, retry-after:SECONDS"
 )
 
 
@@ -95,6 +105,12 @@ def parse(text: str) -> Fault:
     """
     name, _, number = text.partition(":")
     spellings: dict[str, Callable[[], Fault]] = {
+        "empty": lambda: answered(answers.nothing_there()),
+        "not-found-page": lambda: answered(answers.not_found_page()),
+        "too-large": lambda: answered(answers.too_large()),
+        "wrong-keys": lambda: answered(answers.wrong_keys()),
+        "early-hints": lambda: Fault(status=103, body=b"", framing="close"),
+        "coded": lambda: Fault(body=gzip.compress(b"{}", mtime=0), headers={"Content-Encoding": "gzip"}),
         "html": page,
         "chunked": lambda: Fault(framing="chunked"),
         "close": lambda: Fault(framing="close"),

@@ -20,6 +20,8 @@ from local.simulator.days import Days, File, Volume, pack
 from local.simulator.faults import Fault
 from local.simulator.server import Server, phrase
 
+EVENTS_PER_HOUR = 400
+"""What people see who ask for nothing else: `make run` and the command line. Tests are content with fewer."""
 _AVAILABLE_AFTER = timedelta(hours=3)
 """Hour 20 can be exported from 23:00 on, hour 23 from 02:00 (Amplitude's documentation)."""
 

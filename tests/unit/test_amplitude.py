@@ -19,7 +19,9 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from local.simulator import Fault, Gate, Simulator, redirect, too_many_requests
+from local.simulator.faults import parse
 from shared.amplitude import Amplitude
+from shared.archive.members import Archive
 from shared.dates import Window, whole_day
 from shared.errors import (
     AmplitudeUnavailable,
@@ -117,11 +119,73 @@ def test_no_events_are_a_value(amplitude: Amplitude, simulator: Simulator) -> No
     assert body(amplitude) is None
 
 
+@pytest.mark.parametrize("words", [b"Raw data files were not found.", b'{"error":"RAW DATA\\nNot Found"}'])
+def test_a_404_in_amplitudes_words_is_no_events(amplitude: Amplitude, simulator: Simulator, words: bytes) -> None:
+    simulator.fail(Fault(status=404, body=words))
+    assert body(amplitude) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [b"", b"Not Found", b"<html><title>404: Not Found</title>", b"<p>Raw data files were not found.</p>", b"Raw data"],
+)
+def test_a_404_in_other_words_is_never_an_empty_day(amplitude: Amplitude, simulator: Simulator, words: bytes) -> None:
+    simulator.fail(Fault(status=404, body=words))
+    found = error(amplitude)
+    assert type(found) is AmplitudeUnavailable
+    assert "AMP_EXPORT_URL" in str(found)
+    assert ("Not Found" in str(found)) == (b"Not Found" in words), "it is quoted"
+
+
+@pytest.mark.parametrize("path", ["/api/2/exports", "/api/2/export/", "/"])
+def test_a_wrong_path_is_never_an_empty_day(settings: Settings, path: str) -> None:
+    url = settings.export_url.replace("/api/2/export", path)
+    with requests.Session() as session:
+        found = error(Amplitude(session, replace(settings, export_url=url)))
+    assert type(found) is AmplitudeUnavailable
+    assert '"404: Not Found' in str(found)
+
+
+def test_what_follows_early_hints_is_not_taken_for_the_next_answer(
+    amplitude_at: Callable[[bytes], Amplitude],
+) -> None:
+    late = b"HTTP/1.1 404 Not Found\r\nContent-Length: 29\r\n\r\nRaw data files were not found."
+    amplitude = amplitude_at(b"HTTP/1.1 103 Early Hints\r\n\r\n" + late)
+    assert "answered 103" in str(error(amplitude))
+    assert "answered" not in str(error(amplitude))
+
+
+def test_an_answer_with_a_content_encoding_is_named_as_such(amplitude: Amplitude, simulator: Simulator) -> None:
+    simulator.fail(parse("coded"))
+    found = error(amplitude)
+    assert type(found) is AmplitudeUnavailable
+    assert "Content-Encoding 'gzip'" in str(found)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_an_answer_that_drips_for_ever_ends(simulator: Simulator, settings: Settings, framing: str) -> None:
+    """Each byte arrives long before the read time-out."""
+    simulator.fail(Fault(drip=0.1, drip_bytes=1, framing=framing))  # type: ignore[arg-type]
+    with requests.Session() as session:
+        amplitude = Amplitude(session, settings, longest_answer=0.5)
+        with pytest.raises(AmplitudeUnavailable, match=r"not complete after 0\.5 seconds"):
+            for _ in read_archive(amplitude):
+                pass
+
+
+def read_archive(amplitude: Amplitude) -> Iterator[object]:
+    with amplitude.fetch(whole_day(DAY)) as answer:
+        assert answer is not None
+        for member in Archive(answer.chunks, whole_day(DAY), compressed=False):
+            yield from member
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
         (Fault(status=401), BadCredentials),
-        (Fault(status=403, body=b'{"error":"Invalid API Key"}'), BadCredentials),
+        (parse("wrong-keys"), BadCredentials),
+        *((Fault(status=status, body=b"", framing="close"), AmplitudeUnavailable) for status in (101, 102, 103)),
         (Fault(status=400), BadRequest),
         (Fault(status=400, body=b""), BadRequest),
         (Fault(status=400, body=b"The file is too large"), ExportTooLarge),
@@ -280,6 +344,7 @@ def _one_of(kind: type[BaseException]) -> BaseException:
     """An exception made without its constructor, which may want all kinds of things; but for what its text needs."""
     one = kind.__new__(kind)
     one.__dict__.update(partial=0, expected=1, length=b"", response=io.BytesIO(), verify_message="self-signed")
+    one.__dict__["reason"] = None
     return one
 
 

@@ -18,7 +18,7 @@ LEVELS = (
     ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
     ("dates", "days.documents", "retry", "log", "storage.uploader", "archive.gunzip"),
     ("archive.reader",),
-    ("errors", "http", "days.state"),
+    ("errors", "http", "redact", "days.state"),
 )
 """All modules of `shared`, the highest first. A module imports only from levels below its own."""
 

@@ -373,3 +373,28 @@ def test_a_binding_falls_back_to_its_default(name: str, value: str) -> None:
     )
     assert binding_queue({}) == binding_queue({name: value} if name == "EXPORT_QUEUE" else {}) == DEFAULT_QUEUE
     assert binding_queue({"EXPORT_QUEUE": " a-queue "}) == "a-queue"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AMP_DATA_REGION",
+        "AMP_EXPORT_URL",
+        "EXPORT_CONTAINER",
+        "EXPORT_FORMAT",
+        "EXPORT_QUEUE",
+        "EXPORT_SCHEDULE",
+        "EXPORT_LOOKBACK_DAYS",
+        "EXPORT_RETRY_SECONDS",
+        "EXPORT_START_DATE",
+        "EXPORT_HTTP_AUTH",
+        "EXPORT_STORAGE",
+        "EXPORT_STORAGE__blobServiceUri",
+    ],
+)
+@pytest.mark.parametrize("key", ["0123456789ABCDEF0123456789abcdef", "short key", "AKey/with+16signs="])
+def test_a_key_in_the_wrong_setting_is_not_shown(name: str, key: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"AMP_API_KEY": "k", "AMP_SECRET_KEY": "short key", name: key})
+    assert name in str(caught.value)
+    assert key.casefold() not in str(caught.value).casefold()

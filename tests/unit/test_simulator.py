@@ -155,7 +155,7 @@ def test_credentials_are_asked_for_and_checked(simulator: Simulator) -> None:
     without = requests.get(simulator.url, day, timeout=30)
     wrong = requests.get(simulator.url, day, auth=("simulator", "guess"), timeout=30)
     assert (without.status_code, wrong.status_code, ask(simulator).status_code) == (401, 403, 200)
-    assert wrong.json()["error"]["message"] == "Invalid API Key"
+    assert wrong.json()["error"]["metadata"]["details"] == "Invalid API/Secret Key combination"
     assert [request.credentials for request in simulator.requests] == ["none", "wrong", "right"]
 
 

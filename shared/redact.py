@@ -1,0 +1,54 @@
+"""Keeps secrets out of what others say: a proxy's page may repeat a request with its credentials."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, unquote
+
+SHORTEST_RUN = 8
+"""This many characters of a secret in a row give it away."""
+SHORTEST_SECRET = 6
+"""What is shorter may be a common word, and is masked only if it is repeated as it is."""
+
+
+class Redaction:
+    """Knows secrets in every form in which they may be repeated. `pairs` are sent as base64 only (RFC 7617)."""
+
+    def __init__(self, secrets: Iterable[str], pairs: Iterable[str] = ()) -> None:
+        secrets, pairs = [secret for secret in secrets if secret], list(pairs)
+        coded = [base64.b64encode(text.encode()).decode() for text in (*secrets, *pairs)]
+        self._forms = sorted({*secrets, *coded, *map(quote, secrets), *map(_quoted, (*secrets, *coded))}, key=len)
+        # Inside a longer text, base64 of the same bytes has one of three forms.
+        inner = [base64.b64encode(bytes(skip) + s.encode()).decode()[4:-4] for s in secrets for skip in range(3)]
+        bare = [form for form in map(_bare, (*self._forms, *inner)) if len(form) >= SHORTEST_SECRET]
+        self._runs = {
+            form[at : at + SHORTEST_RUN] for form in bare for at in range(max(len(form) - SHORTEST_RUN, 0) + 1)
+        }
+
+    def words(self, text: str, most: int) -> str:
+        """The text on one line, without tags and secrets, cut to `most` characters.
+
+        Empty if a part of a secret is left, whatever hides it: white space, tags, other signs, upper case, entities.
+        """
+        text = re.sub(r"<[^>]*>", " ", text)
+        for form in reversed(self._forms):
+            text = text.replace(form, "***")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+        return "" if self.finds(text) else text
+
+    def finds(self, text: str) -> bool:
+        """Whether a part of a secret can be read from the text."""
+        readings = {_bare(reading) for reading in (text, html.unescape(text), unquote(text))}
+        return any(run in reading for run in self._runs for reading in readings)
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _bare(text: str) -> str:
+    """What is left of a text without everything that may break up a secret."""
+    return "".join(filter(str.isalnum, text)).casefold()

@@ -1,0 +1,59 @@
+"""No part of a secret gets through, however it is broken up or written."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from shared.redact import Redaction
+
+KEY, SECRET = "0f3a9c/+5d7e1b2846ac", "c4d1e8f09b7a/6352+0f1e"
+PAIR = base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()
+REDACTION = Redaction((KEY, SECRET), (f"{KEY}:{SECRET}",))
+
+FORMS = {
+    "as it is": SECRET,
+    "upper case": SECRET.upper(),
+    "base64": base64.b64encode(SECRET.encode()).decode(),
+    "base64 inside more": base64.b64encode(f"a={SECRET}".encode()).decode(),
+    "the header": PAIR,
+    "the header, lower case": PAIR.lower(),
+    "URL-encoded": quote(SECRET, safe=""),
+    "URL-encoded header": quote(PAIR, safe=""),
+    "all but one character": SECRET[1:],
+    "eight characters": SECRET[:5] + SECRET[5:10],
+}
+BREAKS: dict[str, Callable[[str], str]] = {
+    "nothing": lambda form: form,
+    "a newline": lambda form: form[:10] + "\n" + form[10:],
+    "newlines": "\n ".join,
+    "a tag": lambda form: form[:10] + "<wbr>" + form[10:],
+    "tags": "<b></b>".join,
+    "other signs": "\u200b".join,
+    "entities": lambda form: "".join(f"&#{ord(c)};" for c in form),
+    "percents": lambda form: "".join(f"%{ord(c):02x}" for c in form),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("between", BREAKS)
+def test_nothing_of_a_secret_is_left(form: str, between: str) -> None:
+    words = REDACTION.words(f"<p>You sent {BREAKS[between](FORMS[form])} to us</p>", 300)
+    assert words in ("", "You sent *** to us")
+
+
+@pytest.mark.parametrize("text", ["Raw data files were not found.", "0f3a9c", "Error c4d1 e8f"])
+def test_other_words_stay(text: str) -> None:
+    assert REDACTION.words(f"<p>{html.escape(text)}</p>", 300) == text
+
+
+def test_words_are_short_and_on_one_line() -> None:
+    assert REDACTION.words("a\r\n\x00b\x1b[31m<br>c" + " x" * 500, 10) == "a b [31m c"
+
+
+def test_short_secrets_are_masked_and_hide_nothing_else() -> None:
+    assert Redaction(("key",)).words("your key; KEYS are elsewhere", 300) == "your ***; KEYS are elsewhere"
