@@ -9,6 +9,7 @@ from azure.storage.blob import ContainerClient
 
 from local.azurite import Azurite
 from local.simulator import Simulator
+from tests.doubles.memory import MemoryClient
 
 _FOREIGN_PREFIXES = ("AMP_", "EXPORT_", "AZURE", "AZURITE_", "IDENTITY_", "MSI_", "WEBSITE_")
 _FOREIGN_SUFFIXES = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -31,10 +32,35 @@ def azurite() -> Iterator[Azurite]:
         yield azurite
 
 
+def is_in_memory(request: pytest.FixtureRequest) -> bool:
+    """Whether a test is marked `in_memory`, and needs the emulator for nothing else, like a host or a command line."""
+    return bool(request.node.get_closest_marker("in_memory")) and "azurite" not in request.fixturenames
+
+
 @pytest.fixture
-def container(azurite: Azurite) -> Iterator[ContainerClient]:
-    """A new, empty container; its name is `container.container_name`."""
-    with ContainerClient.from_connection_string(azurite.connection_string, f"test-{uuid.uuid4().hex}") as container:
+def connection_string(request: pytest.FixtureRequest) -> str:
+    """The storage of a test, for `EXPORT_STORAGE`: the emulator's, or any where the test runs in memory."""
+    if is_in_memory(request):
+        return "UseDevelopmentStorage=true"
+    azurite: Azurite = request.getfixturevalue("azurite")
+    return azurite.connection_string
+
+
+@pytest.fixture
+def container(
+    request: pytest.FixtureRequest, connection_string: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ContainerClient]:
+    """A new, empty container; its name is `container.container_name`.
+
+    In memory a test gets one without an emulator, and whatever opens a container in this process gets the same.
+    """
+    name = f"test-{uuid.uuid4().hex}"
+    if is_in_memory(request):
+        memory = MemoryClient(name)
+        monkeypatch.setattr("shared.storage.connect._client", lambda _: memory)
+        yield memory  # type: ignore[misc]  # as much of a client as is asked for
+        return
+    with ContainerClient.from_connection_string(connection_string, name) as container:
         container.create_container()
         yield container
 

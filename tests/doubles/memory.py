@@ -264,6 +264,11 @@ class MemoryBlob:
             lease.prolong(blob.lease)
             return lease
 
+    def break_lease(self) -> None:
+        """End the lease for whoever holds it."""
+        with self.container.asked("break", self.blob_name):
+            self._there().lease = None
+
     def _there(self) -> _Stored:
         blob = self.container.blobs.get(self.blob_name)
         if blob is None:
@@ -321,8 +326,7 @@ class MemoryLease:
     def break_lease(self, lease_break_period: int = 0) -> None:
         """End it for whoever holds it."""
         del lease_break_period
-        with self.blob.container.asked("break", self.blob.blob_name):
-            self.blob._there().lease = None  # noqa: SLF001 - a part of it
+        self.blob.break_lease()
 
     def prolong(self, lease: _Held) -> None:
         """Set its end anew."""

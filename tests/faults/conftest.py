@@ -33,13 +33,13 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def environ(azurite: Azurite, container: ContainerClient, simulator: Simulator) -> dict[str, str]:
+def environ(connection_string: str, container: ContainerClient, simulator: Simulator) -> dict[str, str]:
     """App settings for emulator and simulator; no test waits long between tries."""
     return {
         "AMP_API_KEY": API_KEY,
         "AMP_SECRET_KEY": SECRET_KEY,
         "AMP_EXPORT_URL": simulator.url,
-        "EXPORT_STORAGE": azurite.connection_string,
+        "EXPORT_STORAGE": connection_string,
         "EXPORT_CONTAINER": str(container.container_name),
         "EXPORT_QUEUE": f"q-{uuid.uuid4().hex[:20]}",
         "EXPORT_RETRY_SECONDS": "0.01",

@@ -17,6 +17,8 @@ from shared.runs.messages import Order
 from tests.faults.exports import DAY, Exports, call, log_events
 from tests.faults.reader import Landed, Reader
 
+pytestmark = pytest.mark.in_memory
+
 REFUSALS = {
     "401": (Fault(status=401), "BadCredentials", "AMP_DATA_REGION"),
     "403": (Fault(status=403, body=b'{"error":"Invalid API Key"}'), "BadCredentials", "Invalid API Key"),
@@ -184,6 +186,7 @@ def test_tls_where_there_is_none(simulator: Simulator, exports: Exports) -> None
     assert simulator.requests == []
 
 
+@pytest.mark.usefixtures("azurite")  # the command line is a process of its own
 def test_a_refused_connection_exits_with_1_and_says_so(exports: Exports, reader: Reader) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

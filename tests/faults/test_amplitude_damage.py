@@ -15,6 +15,8 @@ from shared.errors import BrokenArchive, SuspiciousArchive, UnsupportedArchive
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader
 
+pytestmark = pytest.mark.in_memory
+
 PLACES = ("before the first byte", "inside a member", "between members", "before the directory", "before the last byte")
 """A sample: the unit tests of the reader cut archives at each byte."""
 ENDS: list[dict[str, Any]] = [
@@ -159,6 +161,7 @@ def test_what_was_staged_of_a_cut_answer_does_not_land(simulator: Simulator, exp
     assert reader.unlisted(DAY) == set()
 
 
+@pytest.mark.usefixtures("azurite")  # the command line is a process of its own
 def test_the_exit_code_and_the_message_say_it(simulator: Simulator, exports: Exports, reader: Reader) -> None:
     simulator.rule = lambda _: Fault(cut=1000)
     done = exports.cli("export", str(DAY), EXPORT_MAX_ATTEMPTS="2")

@@ -15,6 +15,8 @@ from shared.errors import FewerEvents, InvalidManifest
 from tests.faults.exports import DAY, Exports, call
 from tests.faults.reader import Landed, Reader
 
+pytestmark = pytest.mark.in_memory
+
 MANIFEST = f"manifests/date={DAY}.json"
 
 
@@ -87,6 +89,7 @@ def test_fewer_events_are_refused_with_both_numbers_until_somebody_says_so(
     assert manifest["status"] == ("complete" if simulator.member_bytes(DAY) else "empty")
 
 
+@pytest.mark.usefixtures("azurite")  # the command line is a process of its own
 def test_the_command_line_refuses_and_says_how_to_go_on(
     simulator: Simulator, exports: Exports, reader: Reader, landed: Landed
 ) -> None:

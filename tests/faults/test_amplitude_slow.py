@@ -9,6 +9,8 @@ from shared.errors import AmplitudeUnavailable, ExportTooLarge
 from tests.faults.exports import DAY, Exports, log_events
 from tests.faults.reader import Landed, Reader
 
+pytestmark = pytest.mark.in_memory
+
 STALL = "0.25"
 """EXPORT_READ_TIMEOUT_SECONDS of these tests; a stall lasts a hundred times as long."""
 

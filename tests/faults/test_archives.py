@@ -16,6 +16,8 @@ from tests.faults.reader import File as Place
 from tests.faults.reader import Landed, Reader
 from tests.unit.archives import DESCRIPTORS, Ending, File, as_gzip, build, event_file, event_name, zeros
 
+pytestmark = pytest.mark.in_memory
+
 LINES = b'{"uuid":"1","n":0.0}\n{"uuid":"2"}\n'
 CONTENTS: dict[Place, bytes] = {
     (0, 0): LINES,

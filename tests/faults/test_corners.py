@@ -27,6 +27,8 @@ from tests.faults.exports import DAY, SECRET_KEY, Exports
 from tests.faults.reader import Reader
 from tests.faults.scene import Scene
 
+pytestmark = pytest.mark.in_memory
+
 NEXT = date(2025, 11, 5)
 
 

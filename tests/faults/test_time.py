@@ -24,6 +24,8 @@ from shared.runs.runs import Asked as AskedRun
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader
 
+pytestmark = pytest.mark.in_memory
+
 BERLIN = ZoneInfo("Europe/Berlin")
 
 Command = Callable[..., int]
@@ -227,6 +229,7 @@ def test_a_run_that_was_queued_by_a_fast_clock_is_not_queued_for_ever(environ: d
     assert ask().is_new
 
 
+@pytest.mark.usefixtures("azurite")  # the command line is a process of its own
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
 def test_times_are_utc_wherever_the_laptop_is(
     exports: Exports, reader: Reader, simulator: Simulator, zone: str

@@ -18,14 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def environ(azurite: Azurite, container: ContainerClient, simulator: Simulator) -> dict[str, str]:
+def environ(connection_string: str, container: ContainerClient, simulator: Simulator) -> dict[str, str]:
     """App settings for the emulator and the simulator, with a container and a queue of the test's own."""
     api_key, secret_key = simulator.keys
     return {
         "AMP_API_KEY": api_key,
         "AMP_SECRET_KEY": secret_key,
         "AMP_EXPORT_URL": simulator.url,
-        "EXPORT_STORAGE": azurite.connection_string,
+        "EXPORT_STORAGE": connection_string,
         "EXPORT_CONTAINER": str(container.container_name),
         "EXPORT_QUEUE": f"q-{uuid.uuid4().hex[:20]}",
         "EXPORT_RETRY_SECONDS": "0.01",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from azure.storage.blob import BlobLeaseClient, ContainerClient
+from azure.storage.blob import ContainerClient
 
 from local.simulator import Simulator
 from shared.app import App, open_app
@@ -19,6 +19,8 @@ from shared.errors import InvalidMessage, PermanentError, TransientError
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.runs import Runs, TooManyQueued
+
+pytestmark = pytest.mark.in_memory
 
 TODAY = date(2026, 3, 10)
 NEWEST = TODAY - ONE_DAY
@@ -167,8 +169,7 @@ class TestLookBack:
     def test_a_day_that_is_being_exported_is_left_alone(self, app: App, container: ContainerClient) -> None:
         """Its lock is held."""
         night(app, lookback_days=0)
-        lease = BlobLeaseClient(container.get_blob_client(app.runs.names.status(NEWEST)))
-        lease.acquire(15)
+        lease = container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(15)
         assert queued(night(app)) == days_before(1, 2, 3)
         lease.release()
 
@@ -310,8 +311,7 @@ class TestMessages:
         """One that runs is left alone, and one that has ended has nothing to take back."""
         assert app.runs.withdraw(NEWEST) is None
         order = app.runs.ask(NEWEST, "http").order
-        lease = BlobLeaseClient(container.get_blob_client(app.runs.names.status(NEWEST)))
-        lease.acquire(15)
+        lease = container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(15)
         running = app.runs.withdraw(NEWEST)
         assert (running and (running.run_id, running.status), word(app)) == ((order.run_id, "running"), "queued")
         lease.release()
@@ -406,8 +406,7 @@ class TestGiveUp:
 
     def test_alive(self, app: App, order: Order, container: ContainerClient, caplog: pytest.LogCaptureFixture) -> None:
         """Somebody holds the lock."""
-        lease = BlobLeaseClient(container.get_blob_client(app.runs.names.status(NEWEST)))
-        lease.acquire(15)
+        lease = container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(15)
         app.runs.give_up(order.to_message())
         assert (word(app), self.failures(caplog)) == ("queued", [])
         lease.release()
