@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -15,7 +16,11 @@ from azure.storage.blob import ContainerClient
 
 from local.host import FunctionsHost
 from local.simulator import Fault, Simulator
+from shared.app import App, open_app
 from shared.dates import newest_complete_day
+from shared.days.coverage import read_coverage
+from shared.errors import FewerEvents
+from shared.runs.messages import Order
 
 DAY = date(2025, 11, 4)
 WAIT_SECONDS = 60
@@ -34,14 +39,6 @@ def follow(host: FunctionsHost, day: date, *states: str) -> dict[str, Any]:
             return document
         time.sleep(0.1)
     raise AssertionError(f"{day} did not become {states}: {answer.text}\n{host.output()}")
-
-
-def coverage_row(host: FunctionsHost) -> dict[str, Any]:
-    answer = requests.get(f"{host.url}/api/exports?from={DAY}&to={DAY}", headers=host.auth, timeout=30)
-    assert answer.status_code == 200, host.output()
-    (row,) = answer.json()["days"]
-    found: dict[str, Any] = row
-    return found
 
 
 def events_of(host: FunctionsHost) -> list[dict[str, Any]]:
@@ -77,54 +74,6 @@ def test_the_timer_queues_yesterday(host: FunctionsHost, container: ContainerCli
     assert landed(container, manifest) == simulator.member_bytes(yesterday)
 
 
-def test_unchanged_files_keep_their_blobs(
-    host: FunctionsHost, container: ContainerClient, simulator: Simulator
-) -> None:
-    post(host, f"/{DAY}")
-    first = follow(host, DAY, "complete")["manifest"]
-    simulator.put(DAY, 5, 0, b'{"uuid":"a"}\n' * 500)
-    again = post(host, f"/{DAY}").json()
-    while (second := follow(host, DAY, "complete")["manifest"])["run_id"] != again["run_id"]:
-        time.sleep(0.1)
-
-    assert second["changes"] == {"added": 0, "changed": 1, "removed": 0, "unchanged": len(first["files"]) - 1}
-    before, after = ({file["name"] for file in manifest["files"]} for manifest in (first, second))
-    assert len(before & after) == len(before) - 1
-    assert {blob.name for blob in container.list_blobs("events/")} == after
-    assert landed(container, second) == simulator.member_bytes(DAY)
-
-
-def test_a_day_without_events_is_empty_and_not_missing(host: FunctionsHost, simulator: Simulator) -> None:
-    simulator.forget(DAY)
-    post(host, f"/{DAY}")
-    manifest = follow(host, DAY, "complete")["manifest"]
-    assert (manifest["status"], manifest["files"], manifest["empty_hours"]) == ("empty", [], list(range(24)))
-    row = coverage_row(host)
-    assert (row["status"], row["events"]) == ("empty", 0)
-
-
-def test_fewer_events_are_refused_until_somebody_says_so(
-    host: FunctionsHost, container: ContainerClient, simulator: Simulator
-) -> None:
-    post(host, f"/{DAY}")
-    first = follow(host, DAY, "complete")["manifest"]
-    simulator.forget(DAY, 7)
-    post(host, f"/{DAY}")
-    refused = follow(host, DAY, "failed")
-    assert refused["error"]["type"] == "FewerEvents"
-    assert str(first["totals"]["events"]) in refused["error"]["message"]
-    assert "replace" in refused["error"]["message"]
-    assert refused["manifest"] == first
-    assert {blob.name for blob in container.list_blobs("events/")} == {file["name"] for file in first["files"]}
-    row = coverage_row(host)
-    assert (row["status"], row["error"]["type"]) == ("complete", "FewerEvents")
-
-    post(host, f"/{DAY}?replace=true")
-    replaced = follow(host, DAY, "complete")["manifest"]
-    assert replaced["empty_hours"] == [7]
-    assert landed(container, replaced) == simulator.member_bytes(DAY)
-
-
 def test_a_permanent_error_finishes_the_message(host: FunctionsHost, simulator: Simulator) -> None:
     simulator.fail(Fault(status=403, body=b'{"error":"Invalid API Key"}'))
     post(host, f"/{DAY}")
@@ -154,33 +103,82 @@ def test_a_poisoned_message_becomes_a_failed_run(host: FunctionsHost, simulator:
     ]
 
 
-@pytest.mark.parametrize("largest", [60_000, 20_000])
-def test_what_is_too_large_is_halved_and_lands_once(
-    host: FunctionsHost, container: ContainerClient, simulator: Simulator, largest: int
-) -> None:
-    simulator.largest = largest
-    post(host, f"/{DAY}")
-    manifest = follow(host, DAY, "complete")["manifest"]
-    assert landed(container, manifest) == simulator.member_bytes(DAY)
-    assert len(manifest["requests"]) > 1
-    sizes = [(request.start, request.end) for request in simulator.requests if request.status == 400]
-    assert len(sizes) == len(set(sizes)), "what proved too large is not asked for again"
-
-
-class TestGzip:
-    """`EXPORT_FORMAT=json.gz`."""
+@pytest.mark.in_memory
+class TestOneDay:
+    """What a run makes of a day, without a host and an emulator."""
 
     @pytest.fixture
-    def environ(self, environ: dict[str, str]) -> dict[str, str]:
-        """The settings with the other format."""
-        return environ | {"EXPORT_FORMAT": "json.gz"}
+    def app(self, environ: dict[str, str]) -> Iterator[App]:
+        """The app on a container in memory."""
+        with open_app(environ) as app:
+            yield app
+
+    def run(self, app: App, *, replace: bool = False) -> dict[str, Any]:
+        """Run the day. Returns the manifest, as it landed."""
+        app.runs.run_now(Order(DAY, trigger="test", replace=replace))
+        return self.manifest(app)
+
+    def manifest(self, app: App) -> dict[str, Any]:
+        """What has landed."""
+        document = app.container.read(app.runs.names.manifest(DAY))
+        assert document
+        found: dict[str, Any] = json.loads(document.data)
+        return found
+
+    def row(self, app: App) -> dict[str, Any]:
+        """The day's row in the coverage."""
+        (row,) = read_coverage(app.container, app.settings, DAY, DAY, app.clock())
+        return row.document
+
+    def test_unchanged_files_keep_their_blobs(self, app: App, container: ContainerClient, simulator: Simulator) -> None:
+        first = self.run(app)
+        simulator.put(DAY, 5, 0, b'{"uuid":"a"}\n' * 500)
+        second = self.run(app)
+        assert second["changes"] == {"added": 0, "changed": 1, "removed": 0, "unchanged": len(first["files"]) - 1}
+        before, after = ({file["name"] for file in manifest["files"]} for manifest in (first, second))
+        assert len(before & after) == len(before) - 1
+        assert {blob.name for blob in container.list_blobs("events/")} == after
+        assert landed(container, second) == simulator.member_bytes(DAY)
+
+    def test_a_day_without_events_is_empty_and_not_missing(self, app: App, simulator: Simulator) -> None:
+        simulator.forget(DAY)
+        manifest = self.run(app)
+        assert (manifest["status"], manifest["files"], manifest["empty_hours"]) == ("empty", [], list(range(24)))
+        row = self.row(app)
+        assert (row["status"], row["events"]) == ("empty", 0)
+
+    def test_fewer_events_are_refused_until_somebody_says_so(
+        self, app: App, container: ContainerClient, simulator: Simulator
+    ) -> None:
+        first = self.run(app)
+        simulator.forget(DAY, 7)
+        with pytest.raises(FewerEvents, match=str(first["totals"]["events"])):
+            self.run(app)
+        assert self.manifest(app) == first
+        assert {blob.name for blob in container.list_blobs("events/")} == {file["name"] for file in first["files"]}
+        row = self.row(app)
+        assert (row["status"], row["error"]["type"]) == ("complete", "FewerEvents")
+        replaced = self.run(app, replace=True)
+        assert replaced["empty_hours"] == [7]
+        assert landed(container, replaced) == simulator.member_bytes(DAY)
+
+    @pytest.mark.parametrize("largest", [60_000, 20_000])
+    def test_what_is_too_large_is_halved_and_lands_once(
+        self, app: App, container: ContainerClient, simulator: Simulator, largest: int
+    ) -> None:
+        simulator.largest = largest
+        manifest = self.run(app)
+        assert landed(container, manifest) == simulator.member_bytes(DAY)
+        assert len(manifest["requests"]) > 1
+        sizes = [(request.start, request.end) for request in simulator.requests if request.status == 400]
+        assert len(sizes) == len(set(sizes)), "what proved too large is not asked for again"
 
     def test_gzip_lands_amplitudes_own_bytes(
-        self, host: FunctionsHost, container: ContainerClient, simulator: Simulator
+        self, environ: dict[str, str], container: ContainerClient, simulator: Simulator
     ) -> None:
         """What lands is gzip, and decompresses to what was sent."""
-        post(host, f"/{DAY}")
-        manifest = follow(host, DAY, "complete")["manifest"]
+        with open_app(environ | {"EXPORT_FORMAT": "json.gz"}) as app:
+            manifest = self.run(app)
         sent = simulator.member_bytes(DAY)
         assert {key: gzip.decompress(raw) for key, raw in landed(container, manifest).items()} == sent
         for file in manifest["files"]:
