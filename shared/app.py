@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from shared.amplitude import Amplitude
@@ -77,6 +77,7 @@ class Exporter:
                     run_log=run_log,
                     on_progress=self._noted(lock),
                     on_too_large=lambda hours: _remember(lock, hours),
+                    clock=self.clock,
                 )
                 day = DayExport(try_, names, self.container, uploader.each, run_log, self.clock)
                 return day.export(lambda: fetcher.day(status.max_window_hours), lock.check)
@@ -93,9 +94,9 @@ class Exporter:
 
         def note(progress: Progress) -> None:
             nonlocal next_note
-            if time.monotonic() >= next_note:
+            if progress.retry_at or time.monotonic() >= next_note:  # nothing follows a retry's note until it is over
                 next_note = time.monotonic() + NOTED_SECONDS
-                lock.note(progress=asdict(progress))
+                lock.note(progress=progress.fields)
                 self.on_progress(progress)
 
         return note

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-SHORTEST_RUN = 8
-"""This many characters of a secret in a row give it away."""
+SHORTEST_RUN, SHORTEST_WORDS = 8, 12
+"""This many characters of a secret in a row give it away; the second number without a digit, as words have none."""
 SHORTEST_SECRET = 6
 """What is shorter may be a common word, and is masked only if it is repeated as it is."""
 
@@ -24,9 +24,8 @@ class Redaction:
         # Inside a longer text, base64 of the same bytes has one of three forms.
         inner = [base64.b64encode(bytes(skip) + s.encode()).decode()[4:-4] for s in secrets for skip in range(3)]
         bare = [form for form in map(_bare, (*self._forms, *inner)) if len(form) >= SHORTEST_SECRET]
-        self._runs = {
-            form[at : at + SHORTEST_RUN] for form in bare for at in range(max(len(form) - SHORTEST_RUN, 0) + 1)
-        }
+        runs = {run for form in bare for run in _runs(form, SHORTEST_RUN) if not run.isalpha()}
+        self._found_by = runs | {run for form in bare for run in _runs(form, SHORTEST_WORDS)}
 
     def words(self, text: str, most: int) -> str:
         """The text on one line, without tags and secrets, cut to `most` characters.
@@ -42,7 +41,12 @@ class Redaction:
     def finds(self, text: str) -> bool:
         """Whether a part of a secret can be read from the text."""
         readings = {_bare(reading) for reading in (text, html.unescape(text), unquote(text))}
-        return any(run in reading for run in self._runs for reading in readings)
+        return any(run in reading for run in self._found_by for reading in readings)
+
+
+def _runs(form: str, length: int) -> Iterable[str]:
+    """Each run of that many characters; a shorter form whole."""
+    return (form[at : at + length] for at in range(max(len(form) - length, 0) + 1))
 
 
 def _quoted(text: str) -> str:

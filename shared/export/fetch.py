@@ -8,13 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 from shared.amplitude import Answer
 from shared.archive.members import Archive, Member
 from shared.dates import Window, whole_day
+from shared.days.documents import iso
 from shared.days.manifest import LandedFile, RequestMade
 from shared.errors import AmplitudeUnavailable, BrokenArchive, ExportError, ExportTooLarge, SuspiciousArchive
 from shared.log import RunLog, log
@@ -70,14 +71,30 @@ class FetchedWindow:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a try is. `bytes` are decompressed; `window` is the one asked for now."""
+    """How far a try is; everything moves while a window downloads. `bytes` are decompressed.
+
+    `window`: the one asked for now, by request number `attempt`. `hours_done`: hours whose files have been read.
+    `retry_at` and `retry_reason`: set while the next attempt is waited for.
+    """
 
     window: str = ""
+    attempt: int = 0
     hours_done: int = 0
     files: int = 0
     events: int = 0
     bytes: int = 0
     download_bytes: int = 0
+    retry_at: str | None = None
+    retry_reason: str | None = None
+
+    @property
+    def fields(self) -> dict[str, str | int]:
+        """What is known, for the status blob."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+LONGEST_FETCH = 12 * 3600.0
+"""Seconds after which a try asks for nothing more. With an answer's own limit, it ends well before it may be swept."""
 
 
 @dataclass(slots=True)
@@ -93,6 +110,8 @@ class Fetcher:
     on_too_large: Callable[[int], None]
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
     _progress: Progress = field(default_factory=Progress)
     _stagings: int = 0
     _project: str = ""
@@ -104,44 +123,46 @@ class Fetcher:
         """
         limit = min(self.settings.window_hours, max_hours)
         pending = deque([whole_day(self.try_.day)])
+        deadline = self.monotonic() + LONGEST_FETCH
         while pending:
             window = pending.popleft()
             if window.hours > limit:
                 pending.extendleft(reversed(window.split(limit)))
                 continue
-            fetched = self._window(window)
+            fetched = self._window(window, deadline)
             if fetched is None:
                 limit = window.halves()[0].hours
                 self.on_too_large(limit)
                 pending.appendleft(window)
                 continue
-            self._note(hours_done=self._progress.hours_done + window.hours)
             yield fetched
 
-    def _window(self, window: Window) -> FetchedWindow | None:
-        """One window, with as many tries as the settings allow; None if it is to be asked for in parts."""
-        slow_before = False
+    def _window(self, window: Window, deadline: float) -> FetchedWindow | None:
+        """One window, with as many attempts as the settings allow; None if it has to be asked for in parts."""
+        error: AmplitudeUnavailable | BrokenArchive | None = None
         for attempt in range(1, self.settings.max_attempts + 1):
-            last = attempt == self.settings.max_attempts
+            slow_before = _is_slow(error)
+            if self.monotonic() > deadline:
+                raise error or AmplitudeUnavailable(f"{window}: the try takes too long; the next one begins again.")
             try:
                 return self._attempt(window, attempt)
-            except ExportTooLarge as error:
+            except ExportTooLarge as too_large:
                 if window.hours == 1:
                     raise
-                self._log_halved(window, error)
+                self._log_halved(window, too_large)
                 return None
-            except (AmplitudeUnavailable, BrokenArchive) as error:
-                self._check_asked(error)
-                slow = isinstance(error, AmplitudeUnavailable) and error.slow
-                if slow and window.hours > 1 and (slow_before or last):
-                    self._log_halved(window, error)
-                    self.sleep(error.retry_after or 0)
-                    return None
-                if last:
-                    error.attempts = attempt
-                    raise
-                self._wait(window, attempt, error)
-            slow_before = slow
+            except (AmplitudeUnavailable, BrokenArchive) as failed:
+                error = failed
+            self._check_asked(error)
+            last = attempt == self.settings.max_attempts
+            if _is_slow(error) and window.hours > 1 and (slow_before or last):
+                self._log_halved(window, error)
+                self.sleep(error.retry_after or 0)
+                return None
+            if last:
+                error.attempts = attempt
+                raise error
+            self._wait(window, attempt, error)
         raise AssertionError("there is at least one attempt")
 
     def _log_halved(self, window: Window, error: ExportError) -> None:
@@ -168,12 +189,14 @@ class Fetcher:
             **_what(error),
             wait_seconds=round(seconds, 3),
         )
+        again = self.clock() + timedelta(seconds=seconds)
+        self._note(window=str(window), attempt=attempt, retry_at=iso(again), retry_reason=f"{error.type}: {error}")
         self.sleep(seconds)
 
     def _attempt(self, window: Window, attempt: int) -> FetchedWindow:
         """Ask once. What was staged of an answer that fails is void."""
-        before, started = (self._progress, self._project), time.monotonic()
-        self._note(window=str(window))
+        before, project, started = self._progress, self._project, self.monotonic()
+        self._note(window=str(window), attempt=attempt, retry_at=None, retry_reason=None)
         try:
             with self.source.fetch(window) as answer:
                 status, received = 404, 0
@@ -184,8 +207,8 @@ class Fetcher:
                     status, received = answer.status, answer.received
         except BaseException as error:
             self.uploader.discard()
-            self._progress, self._project = before
-            self.run_log.add(str(window), "export", type(error).__name__, seconds=time.monotonic() - started)
+            self._progress, self._project = before, project
+            self.run_log.add(str(window), "export", type(error).__name__, seconds=self.monotonic() - started)
             raise
         request = RequestMade(
             start=window.first_hour,
@@ -193,21 +216,31 @@ class Fetcher:
             status=status,
             attempts=attempt,
             bytes=received,
-            seconds=round(time.monotonic() - started, 3),
+            seconds=round(self.monotonic() - started, 3),
         )
+        self._note(hours_done=before.hours_done + window.hours, download_bytes=before.download_bytes + received)
         self._report(window, request, files)
         return FetchedWindow(request, files, ignored)
 
     def _read(self, window: Window, answer: Answer) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
         """Stage each member while it is read. Only an archive that was read to its verified end gets through."""
         archive = Archive(answer.chunks, window, compressed=self.settings.format == "json.gz")
-        staging = []
+        before, staging, hours = self._progress, [], set[int]()
         for member in archive:
+            hours.add(member.hour)
+            start = self._progress
+            # The files of one hour follow each other, so that the hours before this one are done.
+            self._note(hours_done=before.hours_done + len(hours) - 1)
             upload = self._upload(member)
             for stored, content in member:
                 upload.write(stored, content)
-                self._note(bytes=self._progress.bytes + len(content), download_bytes=answer.received)
+                self._note(
+                    bytes=start.bytes + member.bytes,
+                    events=start.events + member.events,
+                    download_bytes=before.download_bytes + answer.received,
+                )
             upload.finish()
+            self._note(files=self._progress.files + 1)
             staging.append((member, upload))
         self.uploader.settle()
         files = tuple(_staged(member, upload) for member, upload in staging)
@@ -229,7 +262,6 @@ class Fetcher:
 
     def _report(self, window: Window, request: RequestMade, files: Sequence[StagedFile]) -> None:
         events = sum(staged.file.events for staged in files)
-        self._note(files=self._progress.files + len(files), events=self._progress.events + events)
         self.run_log.add(str(window), "export", request.status, size=request.bytes, seconds=request.seconds)
         log(
             logging.INFO,
@@ -262,6 +294,10 @@ def _staged(member: Member, upload: Upload) -> StagedFile:
         sha256=upload.sha256,
     )
     return StagedFile(file, tuple(upload.block_ids))
+
+
+def _is_slow(error: ExportError | None) -> bool:
+    return isinstance(error, AmplitudeUnavailable) and error.slow
 
 
 def _what(error: ExportError) -> dict[str, str]:

@@ -12,6 +12,7 @@ import trustme
 
 from local.host import FunctionsHost
 from local.simulator import Asked, Fault, Simulator, redirect, too_many_requests
+from local.simulator.faults import parse
 from shared.errors import AmplitudeUnavailable, InvalidMessage, PermanentError
 from shared.runs.messages import Order
 from tests.faults.exports import DAY, Exports, call, log_events
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.in_memory
 
 REFUSALS = {
     "401": (Fault(status=401), "BadCredentials", "AMP_DATA_REGION"),
-    "403": (Fault(status=403, body=b'{"error":"Invalid API Key"}'), "BadCredentials", "Invalid API Key"),
+    "403": (parse("wrong-keys"), "BadCredentials", "Invalid API/Secret Key combination"),
     "400": (Fault(status=400, body=b"Invalid start date"), "BadRequest", "Invalid start date"),
     "400 in silence": (Fault(status=400, body=b""), "BadRequest", "answered 400"),
     "204": (Fault(status=204, body=b""), "UnexpectedAnswer", "204"),
@@ -52,6 +53,12 @@ STORMS = {
     "5xx": [Fault(status=status) for status in (500, 502, 503, 599)],
     "429": [too_many_requests()] * 4,
     "no answer": [Fault(cut=-1), Fault(cut=-1, reset=True)] * 2,
+    "404 in other words": [
+        parse("not-found-page"),
+        Fault(status=404),
+        Fault(status=404, body=b""),
+        parse("early-hints"),
+    ],
     "one after the other": [Fault(status=503), Fault(cut=-1), Fault(cut=500), Fault(status=500, body=b"")],
 }
 
@@ -69,7 +76,7 @@ def test_a_storm_that_passes_leaves_no_trace(
     assert reader.outcome(DAY) == ("complete", None)
 
 
-@pytest.mark.parametrize("storm", ["5xx", "429", "no answer"])
+@pytest.mark.parametrize("storm", ["5xx", "429", "no answer", "404 in other words"])
 def test_a_storm_that_stays_ends_the_try(
     simulator: Simulator, exports: Exports, reader: Reader, before: Landed, storm: str
 ) -> None:

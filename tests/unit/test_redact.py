@@ -55,5 +55,10 @@ def test_words_are_short_and_on_one_line() -> None:
     assert REDACTION.words("a\r\n\x00b\x1b[31m<br>c" + " x" * 500, 10) == "a b [31m c"
 
 
+def test_common_words_inside_a_secret_hide_nothing() -> None:
+    words = "Invalid API/Secret Key combination"
+    assert Redaction(("my+api/key=7f3a91", "my+secret/key=c05d17")).words(words, 300) == words
+
+
 def test_short_secrets_are_masked_and_hide_nothing_else() -> None:
     assert Redaction(("key",)).words("your key; KEYS are elsewhere", 300) == "your ***; KEYS are elsewhere"

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from local.simulator import Form, Simulator
+from local.simulator.faults import parse
 
 DAY = date(2025, 11, 4)
 
@@ -240,3 +241,24 @@ def test_the_command_line_prints_its_url_and_no_credential() -> None:
     assert process.returncode == 0
     assert printed.count("\n") == 2
     assert "marker" not in printed
+
+
+@pytest.mark.parametrize(
+    ("spelling", "status", "words"),
+    [
+        ("empty", 404, "Raw data files were not found."),
+        ("not-found-page", 404, "<title>404: Not Found</title>"),
+        ("too-large", 400, "too large"),
+        ("wrong-keys", 403, "Invalid API/Secret Key combination"),
+    ],
+)
+def test_each_answer_can_be_played_by_a_switch(simulator: Simulator, spelling: str, status: int, words: str) -> None:
+    simulator.fail(parse(spelling))
+    answer = ask(simulator)
+    assert answer.status_code == status
+    assert words in answer.text
+
+
+def test_a_wrong_path_gets_the_page_of_whatever_is_in_front(simulator: Simulator) -> None:
+    answer = requests.get(simulator.url + "/", timeout=30)
+    assert (answer.status_code, answer.text[:6]) == (404, "<html>")

@@ -1,0 +1,130 @@
+"""Windows of a day: how far a try is while they download, and when it gives up."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.amplitude import Answer
+from shared.dates import Window
+from shared.errors import AmplitudeUnavailable, BrokenArchive
+from shared.export.fetch import LONGEST_FETCH, FetchedWindow, Fetcher, Progress, Try
+from shared.log import RunLog
+from shared.settings import Settings, load_settings
+from shared.storage.uploader import Uploader
+from tests.unit.archives import DAY, File, build, chunked, event_name
+
+NOW = datetime(2025, 11, 5, 3, 30, tzinfo=UTC)
+LINES = b'{"n":1}\n{"n":2}\n\n'
+TRY = Try(DAY, "run", "5f3c9a1e", "timer", False, "eu", "json", NOW, NOW)  # noqa: FBT003 - `replace`
+SETTINGS = load_settings(
+    {"AMP_API_KEY": "key", "AMP_SECRET_KEY": "secret", "EXPORT_STORAGE": "UseDevelopmentStorage=true"}
+)
+
+
+def archive(window: Window) -> bytes:
+    """Two files for each hour of the window but the second, stored, so that bytes come as they are sent."""
+    hours = [hour for hour in range(window.start, window.end) if hour != window.start + 1]
+    return build(File(event_name(hour, part), gzip.compress(LINES, 0, mtime=0)) for hour in hours for part in (0, 1))
+
+
+@dataclass
+class Amplitude:
+    """Answers with what `answers` holds, an error or the bytes of an archive, and with good archives after that."""
+
+    answers: list[Exception | bytes] = field(default_factory=list)
+
+    @contextmanager
+    def fetch(self, window: Window) -> Iterator[Answer | None]:
+        """The archive in chunks of 100 bytes."""
+        told = self.answers.pop(0) if self.answers else archive(window)
+        if isinstance(told, Exception):
+            raise told
+        answer = Answer(200, iter(()))
+
+        def chunks() -> Iterator[bytes]:
+            for chunk in chunked(told, 100):
+                answer.received += len(chunk)
+                yield chunk
+
+        answer.chunks = chunks()
+        yield answer
+
+
+def stage(name: str, block_id: str, block: Sequence[bytes]) -> None:
+    """Forget the block."""
+
+
+def fetch(
+    amplitude: Amplitude, settings: Settings = SETTINGS, monotonic: Callable[[], float] = lambda: 0.0
+) -> tuple[list[FetchedWindow], list[Progress]]:
+    """All windows, and each note of progress."""
+    notes: list[Progress] = []
+    with Uploader(stage) as uploader:
+        fetcher = Fetcher(
+            try_=TRY,
+            source=amplitude,
+            uploader=uploader,
+            settings=settings,
+            run_log=RunLog(lambda: NOW),
+            on_progress=notes.append,
+            on_too_large=lambda _: None,
+            sleep=lambda _: None,
+            jitter=lambda: 1.0,
+            clock=lambda: NOW,
+            monotonic=monotonic,
+        )
+        return list(fetcher.day(24)), notes
+
+
+@pytest.mark.parametrize("hours", [24, 5])
+def test_all_figures_move_while_a_window_downloads_and_end_at_the_totals(hours: int) -> None:
+    windows, notes = fetch(Amplitude(), replace(SETTINGS, window_hours=hours))
+    files = [staged.file for window in windows for staged in window.files]
+    last = notes[-1]
+    assert (last.hours_done, last.files, last.events) == (24, len(files), 2 * len(files))
+    assert last.bytes == sum(file.bytes for file in files)
+    assert last.download_bytes == sum(window.request.bytes for window in windows)
+    for name in ("hours_done", "files", "events", "bytes", "download_bytes"):
+        values = [getattr(note, name) for note in notes]
+        assert values == sorted(values)
+        assert len(set(values)) > 15, f"{name} moves"
+    assert {note.attempt for note in notes} == {1}
+
+
+@pytest.mark.parametrize("retry_after", [None, 30.0])
+def test_a_pending_retry_is_told_with_its_reason_and_time(retry_after: float | None) -> None:
+    first = AmplitudeUnavailable("Amplitude answered 503.", retry_after=retry_after)
+    _, notes = fetch(Amplitude([first, archive(Window(DAY, 0, 24))[:-1]]))
+    pending = [note for note in notes if note.retry_at]
+    waits = (1, 2) if retry_after is None else (30, 2)
+    assert [note.retry_at for note in pending] == [
+        f"{NOW + timedelta(seconds=wait):%Y-%m-%dT%H:%M:%SZ}" for wait in waits
+    ]
+    assert [note.attempt for note in pending] == [1, 2]
+    assert pending[0].retry_reason == "AmplitudeUnavailable: Amplitude answered 503."
+    assert str(pending[1].retry_reason).startswith("BrokenArchive: The archive is cut")
+    assert "retry_at" in pending[0].fields
+    assert "retry_at" not in notes[-1].fields
+    assert (notes[-1].attempt, notes[-1].hours_done) == (3, 24)
+
+
+def test_what_an_answer_brought_that_failed_does_not_count() -> None:
+    broken = archive(Window(DAY, 0, 24))[:-1]
+    _, notes = fetch(Amplitude([broken]))
+    _, good = fetch(Amplitude())
+    assert replace(notes[-1], attempt=1) == good[-1]
+
+
+def test_a_try_asks_for_nothing_more_once_it_takes_too_long() -> None:
+    """It ends with the reason of the last attempt, as an error that lets the run come back."""
+    clock = iter([0.0, 0.0, 0.0, 0.0, LONGEST_FETCH + 1])
+    amplitude = Amplitude([BrokenArchive("damaged")] * 3)
+    with pytest.raises(BrokenArchive, match="damaged"):
+        fetch(amplitude, monotonic=lambda: next(clock))
+    assert len(amplitude.answers) == 2
