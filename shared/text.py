@@ -64,12 +64,19 @@ def day_text(day: date, *, weekday: bool = False) -> str:
 
 
 def span_text(first: date, last: date) -> str:
-    """`4 November`, `4 to 6 November`, `30 October to 2 November`."""
-    end = f"{last.day} {_MONTHS[last.month - 1]}"
-    if first == last:
-        return end
-    same_month = (first.year, first.month) == (last.year, last.month)
-    return f"{first.day} to {end}" if same_month else f"{first.day} {_MONTHS[first.month - 1]} to {end}"
+    """`4 November 2025`, `4 to 6 November 2025`, `30 October to 2 November 2025`, `1 December 2024 to 2 May 2025`."""
+    if first == last or first.year != last.year:
+        return " to ".join(map(day_text, dict.fromkeys((first, last))))
+    month = "" if first.month == last.month else f" {_MONTHS[first.month - 1]}"
+    return f"{first.day}{month} to {day_text(last)}"
+
+
+def seconds_text(seconds: float) -> str:
+    """`0.2 s`, `98 s`, `65 min`: never a time of nothing for something that took time."""
+    if seconds < 9.95:  # noqa: PLR2004 - rounds to one figure before the point
+        return f"{max(seconds, 0.1):.1f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 600 else f"{whole // 60} min"  # noqa: PLR2004 - ten minutes
 
 
 def hours_text(hours: Sequence[int]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import groupby
 
 from shared import text as say
 from shared.dates import DAY, HOURS, days_between
 from shared.days.day import Day, Landed
+from shared.days.documents import from_iso
 from shared.days.state import RunState, State
 
 LEVELS = 5
@@ -24,11 +25,16 @@ _UNDER_WAY = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED)
 
 @dataclass(frozen=True)
 class DayView:
-    """A day as it is shown. `level` is its shade, 1 to LEVELS; `newest` the newest day that can be exported."""
+    """A day as it is shown. `level` is its shade, 1 to LEVELS; `newest` the newest day that can be exported.
+
+    `since`: missing days before it are nobody's loss. `now`: the instant of the view.
+    """
 
     day: Day
     level: int
     newest: date
+    since: date = date.min
+    now: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -67,8 +73,31 @@ class DayView:
         return not {State.RUNNING, State.QUEUED}.isdisjoint({self.state, self.run})
 
     @property
+    def queued(self) -> bool:
+        """Whether a run waits that can be withdrawn."""
+        return State.QUEUED in (self.state, self.run)
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether nobody has ever asked for the day, nor for one before it."""
+        return self.state is State.MISSING and self.date < self.since
+
+    @property
+    def look(self) -> str:
+        """How the day is drawn: its state, or `before` for a day that nobody misses."""
+        return "before" if self.unwanted else self.state
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether its run died and is still expected to come back on its own."""
+        until = from_iso(self.day.error.details.get("comes_back_by")) if self.day.error else None
+        return until is not None and self.now is not None and self.now <= until
+
+    @property
     def needs(self) -> str:
-        """Why somebody should look at it; empty for a day that is well, or on its way."""
+        """Why somebody should look at it; empty for a day that is well, on its way, or coming back on its own."""
+        if self.unwanted or self.comes_back:
+            return ""
         if State.FAILED in (self.state, self.run):
             return self.day.error.type if self.day.error else "failed"
         if self.state is State.MISSING:
@@ -81,7 +110,8 @@ class DayView:
         events = f", {say.number(self.landed.events)} events" if self.landed else ""
         later = f"; latest run {self.run}" if self.run else ""
         warned = "; with warnings" if self.warnings else ""
-        return f"{say.day_text(self.date, weekday=True)}: {self.state}{events}{later}{warned}"
+        state = "never asked for" if self.unwanted else self.state
+        return f"{say.day_text(self.date, weekday=True)}: {state}{events}{later}{warned}"
 
     @property
     def hours(self) -> list[tuple[int, int]]:
@@ -117,21 +147,23 @@ class Need:
 
 @dataclass(frozen=True)
 class Calendar:
-    """A range of days as it is shown. `newest` is the newest day that can be exported."""
+    """A range of days as it is shown. `newest`, `since`, `now`: as for `DayView`."""
 
     known: Sequence[Day]
     first: date
     last: date
     newest: date
+    since: date = date.min
+    now: datetime | None = None
 
     @cached_property
     def days(self) -> Mapping[date, DayView]:
         """Each day of which something is known, or wanted."""
-        top = self.top
-        return {
-            day.date: DayView(day, min(math.ceil(_events(day) / top * LEVELS), LEVELS) or 1, self.newest)
-            for day in self.known
-        }
+
+        def level(day: Day) -> int:
+            return min(math.ceil(_events(day) / self.top * LEVELS), LEVELS) or 1
+
+        return {day.date: DayView(day, level(day), self.newest, self.since, self.now) for day in self.known}
 
     @cached_property
     def top(self) -> int:
@@ -158,7 +190,17 @@ class Calendar:
     @property
     def counts(self) -> Mapping[str, int]:
         """How many days each state has."""
-        return {state: sum(view.state == state for view in self.days.values()) for state in State}
+        return {state: sum(view.look == state for view in self.days.values()) for state in State}
+
+    @property
+    def unwanted(self) -> list[DayView]:
+        """Days before the first that anybody ever asked for."""
+        return [view for view in self.days.values() if view.unwanted]
+
+    @property
+    def queued(self) -> list[DayView]:
+        """Days whose runs can be withdrawn."""
+        return [view for view in self.days.values() if view.queued]
 
     @property
     def landed(self) -> int:
@@ -182,8 +224,8 @@ class Calendar:
 
     @property
     def wanted(self) -> int:
-        """Days that should have landed: all but those that have expired."""
-        return sum(day.state is not State.EXPIRED for day in self.known)
+        """Days that should have landed: all but those that have expired, or that nobody ever asked for."""
+        return sum(view.state is not State.EXPIRED and not view.unwanted for view in self.days.values())
 
     @property
     def needs(self) -> list[Need]:
@@ -218,6 +260,8 @@ class Calendar:
     @property
     def headline(self) -> str:
         """The answer to the question whether the data is complete."""
+        if self.unwanted and not self.wanted:
+            return "Nothing has been exported yet" if self.since > self.last else "Nothing was asked for in this range"
         if not self.wanted:
             return "Nothing is wanted in this range"
         if self.landed < self.wanted:

@@ -89,6 +89,13 @@ class Day:
         return self.run.error if self.run else None
 
     @property
+    def latest_try(self) -> tuple[str, str]:
+        """Run and try that began last; empty where none is known."""
+        if self.run and self.run.try_id:
+            return self.run.run_id, self.run.try_id
+        return (self.manifest.run_id, self.manifest.try_id) if self.manifest else ("", "")
+
+    @property
     def row(self) -> dict[str, Any]:
         """The day as `GET /api/exports` answers it."""
         landed = self.landed or Landed(self.state)

@@ -22,28 +22,55 @@ Page = tuple[str, Mapping[str, str]]
 
 MAX_FILES = 2000
 """Rows of a day's table of files; the manifest lists the rest."""
+LAST_MONTH = date(9999, 12, 1)
 
 
-def coverage_page(days: Sequence[Day], first: date, last: date, now: datetime) -> Page:
-    """The calendar of a range, with each of its days to open."""
-    calendar = Calendar(days, first, last, newest_complete_day(now))
-    return _page("coverage.html", calendar=calendar, root="exports/")
+def coverage_page(  # noqa: PLR0913 - a view of this many facts
+    days: Sequence[Day], first: date, last: date, now: datetime, *, since: date = date.min, entra: bool = False
+) -> Page:
+    """The calendar of a range, with each of its days to open. Nobody misses the missing days before `since`."""
+    calendar = Calendar(days, first, last, newest_complete_day(now), since, now)
+    return _page("coverage.html", calendar=calendar, root="exports/", entra=entra)
 
 
-def day_page(day: Day, now: datetime) -> Page:
+def day_page(day: Day, now: datetime, *, entra: bool = False) -> Page:
     """All that is known of one day."""
-    newest = newest_complete_day(now)
-    month_end = (day.date.replace(day=28) + timedelta(days=4)).replace(day=1) - DAY
+    manifest = day.manifest
+    took = 0.0
+    if manifest:
+        # Instants are whole seconds: a quick export may end in the second in which it began.
+        elapsed = (manifest.finished_at - manifest.started_at).total_seconds()
+        took = max(elapsed, sum(request.seconds for request in manifest.requests))
     return _page(
         "day.html",
-        view=DayView(day, LEVELS, newest),
-        manifest=day.manifest,
-        files=day.manifest.files[:MAX_FILES] if day.manifest else (),
-        before=day.date - DAY if day.date > date.min else None,
-        after=day.date + DAY if day.date < newest else None,
-        back=(day.date.replace(day=1), max(day.date, min(month_end, newest))),
+        view=DayView(day, LEVELS, newest_complete_day(now), now=now),
+        manifest=manifest,
+        took=took,
+        files=manifest.files[:MAX_FILES] if manifest else (),
+        **_around(day.date, now),
         root="",
+        entra=entra,
     )
+
+
+def problem_page(  # noqa: PLR0913 - a view of this many facts
+    title: str, detail: str, day: date | None, now: datetime, *, home: str, entra: bool = False
+) -> Page:
+    """What was refused, and the next step: for a day that can be exported, to export it; else back to `home`."""
+    around = _around(day, now) if day else {"before": None, "after": None, "back": None}
+    view = DayView(Day(day, State.MISSING), LEVELS, newest_complete_day(now)) if day else None
+    return _page("problem.html", title=title, detail=detail, view=view, **around, root="", home=home, entra=entra)
+
+
+def _around(day: date, now: datetime) -> dict[str, Any]:
+    """The days before and after, and the month to go back to."""
+    newest = newest_complete_day(now)
+    month_end = min((day.replace(day=28) + timedelta(days=4)).replace(day=1) - DAY, newest) if day < LAST_MONTH else day
+    return {
+        "before": day - DAY if day > date.min else None,
+        "after": day + DAY if day < newest else None,
+        "back": (day.replace(day=1), max(day, month_end)),
+    }
 
 
 def _shown(value: object) -> object:
@@ -68,6 +95,8 @@ _ENV.filters |= {
     "month": say.month_text,
     "hours": say.hours_text,
     "moment": say.moment_text,
+    "seconds": say.seconds_text,
+    "span": say.span_text,
 }
 _STYLE = (_TEMPLATES / "page.css").read_text("utf-8")
 _SCRIPT = (_TEMPLATES / "page.js").read_text("utf-8")
@@ -81,12 +110,9 @@ HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         f"default-src 'none'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}; img-src data:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",  # the address may hold the caller's key
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    )
 }
+"""What a page has beyond what every answer has."""
 
 
 def _page(template: str, **values: Any) -> Page:

@@ -6,6 +6,7 @@ Every error is a problem document (RFC 9457) that says what to do; none holds a 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -16,19 +17,21 @@ import azure.functions as func
 
 from shared.app import App
 from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
-from shared.days.coverage import read_coverage, read_day
+from shared.days.coverage import first_known, read_coverage, read_day
+from shared.days.day import Day
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunStatus
 from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
 from shared.log import log
 from shared.names import Names
-from shared.runs.runs import MAX_QUEUED, DayRunning, TooManyQueued
+from shared.runs.runs import MAX_QUEUED, DayRunning, TooManyQueued, utc_now
+from shared.settings import uses_entra
 from shared.web.access import Caller, caller_of, check
-from shared.web.answers import Problem, as_json, as_page, as_problem
+from shared.web.answers import Problem, as_file, as_json, as_page, as_problem
 
 MAX_DAYS = 366
 DEFAULT_DAYS = 30
-REFUSED = (401, 403)
+NOT_SIGNED_IN, FORBIDDEN, NOT_FOUND = 401, 403, 404
 LOGGED = ("date", "from", "to", "replace", "missing")
 """What a log line says of a request's address."""
 MAX_LOGGED = 40
@@ -49,9 +52,9 @@ def answer(
         response = route()
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets no stack trace
         problem = _problem(error)
-        if request.method != "GET" or problem.status in REFUSED:
+        if request.method != "GET" or problem.status in (NOT_SIGNED_IN, FORBIDDEN):
             _note(logging.WARNING, "http_refused", request, caller, problem.status, reason=problem.detail)
-        return as_problem(problem)
+        return _refusal(request, problem, environ)
     if request.method != "GET":
         _note(logging.INFO, "http_changed", request, caller, response.status_code)
     return response
@@ -70,6 +73,23 @@ def _problem(error: Exception) -> Problem:
     log(logging.ERROR, "http_failed", error_type=known.type, error_message=str(known))
     expected = isinstance(known, TransientError) and known is error
     return Problem(503 if expected else 500, str(known), title=known.type)
+
+
+def _refusal(request: func.HttpRequest, problem: Problem, environ: Mapping[str, str]) -> func.HttpResponse:
+    """A problem document; for a browser that wants to look at something, a page that says the same."""
+    if request.method != "GET" or not _wants_page(request):
+        return as_problem(problem)
+    from shared.web.pages import problem_page  # noqa: PLC0415 - templates are loaded for a browser only
+
+    try:
+        day = parse_day(request.route_params.get("date", ""))
+    except InvalidDate:
+        day = None
+    shown = day if problem.status == NOT_FOUND else None
+    entra = uses_entra(environ) and problem.status != NOT_SIGNED_IN
+    home = "../exports" if "date" in request.route_params else "exports"
+    page = problem_page(problem.title, problem.detail, shown, utc_now(), home=home, entra=entra)
+    return as_page(problem.status, page)
 
 
 def _note(level: int, event: str, request: func.HttpRequest, caller: Caller, status: int, **more: str) -> None:
@@ -164,19 +184,43 @@ def withdraw(app: App, request: func.HttpRequest) -> func.HttpResponse:
 
 
 def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
-    """GET /api/exports/{date}: a day's latest run and its manifest."""
-    _check_query(request)
+    """GET /api/exports/{date}: a day's latest run and its manifest; with `download`, a file of the day."""
+    _check_query(request, "download")
     day = _day(request)
     if day > app.clock().date():
         check_day(day, app.clock(), 0)
     found = read_day(app.container, Names(app.settings.prefix), day)
     if found is None:
         raise Problem(404, f"{day} was never exported, nor queued. {_how_to_queue(app, day)}")
+    if "download" in request.params:
+        return _download(app, found, request.params["download"])
     if _wants_page(request):
         from shared.web.pages import day_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-        return as_page(200, day_page(found, app.clock()))
+        return as_page(200, day_page(found, app.clock(), entra=_entra(app)))
     return as_json(200, found.document)
+
+
+def _download(app: App, day: Day, wanted: str) -> func.HttpResponse:
+    """The day's manifest as it lies in the container, or the log of its latest try."""
+    names = Names(app.settings.prefix)
+    if wanted == "manifest":
+        name, kind = names.manifest(day.date), "application/json"
+    elif wanted == "log":
+        run_id, try_id = day.latest_try
+        if not (re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run_id) and re.fullmatch(r"[0-9a-f]{8}", try_id)):
+            raise Problem(NOT_FOUND, f"No try at {day.date} has begun, so there is no log.")
+        name, kind = names.log(day.date, run_id, try_id), "text/csv"
+    else:
+        raise Problem(400, f"download is manifest or log, not {wanted[:MAX_LOGGED]!r}.")
+    document = app.container.read(name)
+    if document is None:
+        raise Problem(NOT_FOUND, f"{day.date} has no {wanted}: {name} is not in the container.")
+    return as_file(f"{wanted}-{day.date}.{'json' if wanted == 'manifest' else 'csv'}", document.data, kind)
+
+
+def _entra(app: App) -> bool:
+    return app.settings.http_auth == "entra"
 
 
 def _how_to_queue(app: App, day: date) -> str:
@@ -195,7 +239,9 @@ def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
     if _wants_page(request):
         from shared.web.pages import coverage_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-        return as_page(200, coverage_page(days, first, last, app.clock()))
+        # Without a start date, nobody misses the days before the first that was ever asked for.
+        since = date.min if app.settings.start_date else first_known(app.container, Names(app.settings.prefix))
+        return as_page(200, coverage_page(days, first, last, app.clock(), since=since or date.max, entra=_entra(app)))
     rows = [day.row for day in days]
     return as_json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": rows})
 

@@ -183,17 +183,6 @@ def test_the_keyboard_moves_from_day_to_day_and_opens_one(open_page: Open, serve
     expect(page.locator("a.day[aria-current]")).to_have_attribute("href", "#d-2025-11-03")
 
 
-def test_links_and_the_form_carry_the_key_that_the_page_was_opened_with(open_page: Open, serve: Serve) -> None:
-    page = open_page(serve(PAGES["month"]) + "?code=a%2Bkey%3D%3D")
-    for href in page.eval_on_selector_all("main a[href]", "links => links.map((link) => link.href)"):
-        assert "code=a%2Bkey%3D%3D" in href
-    page.get_by_label("From").fill("2025-10-01")
-    page.get_by_role("button", name="Show").click()
-    page.wait_for_url("**/api/exports?from=2025-10-01&to=2025-11-30&code=a%2Bkey%3D%3D")
-    plain = open_page(serve(PAGES["month"]))
-    assert not [h for h in plain.eval_on_selector_all("a[href]", "a => a.map((l) => l.href)") if "code" in h]
-
-
 def test_an_address_with_a_last_slash_leads_to_the_same_places(open_page: Open, serve: Serve) -> None:
     url = serve(PAGES["month"])
     page = open_page(f"{url}/?from=2025-11-01#d-2025-11-15")

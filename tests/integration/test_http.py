@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import uuid
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -93,7 +95,8 @@ def messages(queue: QueueClient, day: date) -> list[dict[str, Any]]:
 
 def put_status(blobs: ContainerClient, status: RunStatus) -> BlobLeaseClient:
     """Write a status as a run would. Returns the means to lock it."""
-    blob = blobs.upload_blob(f"status/date={status.date}.json", status.to_json(), metadata=status.metadata())
+    name = f"status/date={status.date}.json"
+    blob = blobs.upload_blob(name, status.to_json(), overwrite=True, metadata=status.metadata())
     return BlobLeaseClient(blob)
 
 
@@ -405,6 +408,41 @@ def test_browsers_get_a_page(held_host: FunctionsHost, accept: str, kind: str) -
     for path in ("", f"/{HELD}"):
         answer = ask(held_host, "GET", path, Accept=accept)
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/2019-05-05", 404, "was never exported"),
+        ("/no-date", 400, "is no date"),
+        ("/2999-01-01", 400, "lies in the future"),
+        ("?from=2025-11-04&to=2025-11-03", 400, "The range is empty"),
+        ("?from=2020-01-01&to=2021-01-01", 400, "367 days"),
+        ("?form=2025-11-04", 400, "does not know the query parameter"),
+        (f"/{HELD}?download=manifest", 404, "has no manifest"),
+        (f"/{HELD}?download=everything", 400, "manifest or log"),
+    ],
+)
+def test_a_browser_gets_each_refusal_as_a_page(held_host: FunctionsHost, path: str, status: int, says: str) -> None:
+    """It says what the problem document says."""
+    detail = problem(ask(held_host, "GET", path), status)
+    page = ask(held_host, "GET", path, Accept="text/html")
+    assert (page.status_code, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert says in detail
+    assert html.escape(detail, quote=True).replace("&#x27;", "&#39;") in page.text
+
+
+def test_files_of_a_day_can_be_downloaded(held_host: FunctionsHost, blobs: ContainerClient, day: date) -> None:
+    """As they are in the container; a name that the app did not make leads nowhere."""
+    status = RunStatus(day, RunState.FAILED, "the-run", "http", try_id="5f3c9a1e")
+    put_status(blobs, status)
+    blobs.upload_blob(f"logs/date={day}/the-run_5f3c9a1e.csv", b"log_time,log_item\r\n")
+    log = ask(held_host, "GET", f"/{day}?download=log")
+    assert (log.status_code, log.content) == (200, b"log_time,log_item\r\n")
+    assert log.headers["Content-Disposition"] == f'attachment; filename="log-{day}.csv"'
+    for run_id in ("../x", "a/b", ""):
+        put_status(blobs, replace(status, run_id=run_id))
+        assert "no log" in problem(ask(held_host, "GET", f"/{day}?download=log"), 404)
 
 
 # Who may call

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from shared.days.calendar import Calendar
 from shared.days.day import Day
 from shared.days.manifest import LandedFile
-from shared.days.state import State
-from shared.days.status import RunError
+from shared.days.state import RunState, State
+from shared.days.status import RunError, RunStatus
 from shared.errors import ExportError, FewerEvents, leaves
 from shared.export.publish import refuse_fewer
-from shared.text import advice, hours_text, replace_question, short, size, span_text, visible
-from shared.web.pages import HEADERS, coverage_page, day_page
+from shared.text import advice, hours_text, replace_question, seconds_text, short, size, span_text, visible
+from shared.web.pages import HEADERS, coverage_page, day_page, problem_page
 from tests.unit.sample_days import (
     DAY,
     FIRST,
@@ -137,13 +137,61 @@ def test_a_day_of_which_nothing_is_known_says_why() -> None:
 def test_days_that_need_attention_are_named_once_with_their_reason() -> None:
     needs = Calendar(month(), FIRST, LAST, LAST).needs
     assert [(need.text, need.days[0].needs, len(need.days)) for need in needs] == [
-        ("24 November", "BadCredentials", 1),
-        ("18 to 20 November", "missing", 3),
-        ("15 November", "FewerEvents", 1),
-        ("10 November", "with warnings", 1),
+        ("24 November 2025", "BadCredentials", 1),
+        ("18 to 20 November 2025", "missing", 3),
+        ("15 November 2025", "FewerEvents", 1),
+        ("10 November 2025", "with warnings", 1),
     ]
     well = coverage_page([landed(FIRST)], FIRST, FIRST, NOW)[0]
     assert "no day is missing, none has failed" in Parsed(well).text
+
+
+def test_missing_days_are_offered_to_be_exported_and_queued_ones_to_be_withdrawn() -> None:
+    buttons = {str(b["data-do"]): b for b in Parsed(MONTH).find("button") if "data-from" in b}
+    assert {(kind, b["data-from"], b["data-to"]) for kind, b in buttons.items()} == {
+        ("missing", "2025-11-18", "2025-11-20"),
+        ("withdraw", "2025-11-29", "2025-11-29"),
+    }
+    assert "Export these 3 days" in MONTH
+    assert "Withdraw this day" in MONTH
+
+
+def test_days_before_the_first_that_anybody_asked_for_are_nobodys_loss() -> None:
+    """They are shown apart, do not need attention, and can be exported all the same."""
+    days = [known(FIRST + n * DAY, "missing") for n in range(3)] + [landed(FIRST + 3 * DAY), known(LAST, "missing")]
+    calendar = Calendar(days, FIRST, LAST, LAST, since=FIRST + 3 * DAY)
+    assert [need.text for need in calendar.needs] == ["30 November 2025"]
+    assert (calendar.headline, calendar.counts["missing"]) == ("1 of 2 days have landed", 1)
+    html = coverage_page(days, FIRST, LAST, NOW, since=FIRST + 3 * DAY)[0]
+    page = Parsed(html)
+    assert html.count('class="day s-before"') == 3
+    assert "Nobody has asked for 1 to 3 November 2025 yet." in page.text
+    assert page.find("button", **{"data-do": "missing", "data-from": "2025-11-01", "data-to": "2025-11-03"})
+    assert "never asked for" in Parsed(section(html, FIRST)).text
+    assert Calendar(days[:3], FIRST, LAST, LAST, since=date.max).headline == "Nothing has been exported yet"
+
+
+def test_a_run_that_comes_back_on_its_own_needs_nobody_until_it_is_late() -> None:
+    run = RunStatus(FIRST, RunState.RUNNING, "run", "timer", updated_at=NOW - timedelta(minutes=2))
+    dead = Day.of(FIRST, run, leased=False, landed=None, otherwise=State.MISSING)
+    assert dead.row["status"] == "failed"
+    assert "comes back on its own" in dead.row["error"]["message"]
+    for later, needs in ((timedelta(), 0), (timedelta(hours=1), 1)):
+        assert len(Calendar([dead], FIRST, LAST, LAST, now=NOW + later).needs) == needs
+
+
+def test_a_problem_is_a_page_with_the_next_step() -> None:
+    html, headers = problem_page("Not found", f"{HOSTILE} was never exported.", SATURDAY, NOW, home="../exports")
+    page = Parsed(html)
+    assert visible(HOSTILE) in page.text
+    assert [b["data-do"] for b in page.find("button") if "data-do" in b] == ["run"]
+    assert [a["href"] for a in page.find("a", rel="prev")] == ["2025-11-14"]
+    assert page.find("a", href="../exports")
+    assert headers is HEADERS
+    refused = Parsed(problem_page("Bad request", "The range is empty.", None, NOW, home="exports")[0])
+    assert "The range is empty." in refused.text
+    assert not refused.find("button", **{"data-do": "run"})
+    assert problem_page("Bad request", "x", date.max, NOW, home="exports", entra=True)[0].count("/.auth/logout") == 1
 
 
 def test_totals_are_those_of_the_rows() -> None:
@@ -219,7 +267,7 @@ def test_a_day_page_shows_all_that_its_manifest_says() -> None:
         "No events in hours 3, 4.",
         "The median of the landed days before is 385,120 events; this day has 94 % of that.",
         "Files added 1 changed 2 removed 0 unchanged 19",
-        "98.0 s, 69.3 MB downloaded",
+        "98 s, 69.3 MB downloaded",
         "2025-11-15T12 to 2025-11-15T23 200 2 39.2 MB 48.5",
         "16 November 2025, 03:31:40 UTC",
     ):
@@ -269,6 +317,27 @@ def test_hostile_text_stays_text(html: str) -> None:
     html.encode()
 
 
+def test_a_day_page_shows_how_far_its_run_is() -> None:
+    progress = {
+        "bytes": 5_000_000, "events": 4000, "files": 3, "hours_done": 7, "download_bytes": 900_000, "attempt": 2,
+        "retry_at": "2025-12-01T03:31:40Z", "retry_reason": f"Amplitude answered 503 {HOSTILE}",
+    }  # fmt: skip
+    run = RunStatus(SATURDAY, RunState.RUNNING, "run", "timer", started_at=NOW, progress=progress)
+    page = Parsed(day_page(Day(SATURDAY, State.RUNNING, run), NOW)[0])
+    text = " ".join(page.text.split())
+    for said in ("7 of 24", "4,000 in 3 files, 5.00 MB", "900 kB", "Attempt 2", f"503 {visible(HOSTILE)}"):
+        assert said in text
+    assert not page.find("a", href=f"{SATURDAY}?download=manifest")
+
+
+def test_a_day_page_offers_its_manifest_and_its_log() -> None:
+    html = day_page(answer(SATURDAY), NOW)[0]
+    assert {f"{SATURDAY}?download={kind}" for kind in ("manifest", "log")} <= {
+        a["href"] for a in Parsed(html).find("a")
+    }
+    assert "The day has grown since its first export" in html
+
+
 @given(st.text(st.characters(), max_size=40))
 def test_every_character_of_a_shown_text_is_one_that_shows(text: str) -> None:
     shown = visible(text)
@@ -287,8 +356,6 @@ def test_the_policy_allows_just_this_script_and_this_style(rendered: tuple[str, 
         assert len(page.find(name)) == 1
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
     assert policy["connect-src"] == policy["form-action"] == "'self'"
-    assert headers["Referrer-Policy"] == "no-referrer"
-    assert headers["X-Frame-Options"] == "DENY"
     assert headers is HEADERS
 
 
@@ -343,11 +410,11 @@ def test_replacing_asks_a_question_that_names_both_numbers(
 def test_replacing_is_offered_only_where_fewer_events_were_refused() -> None:
     def buttons(row: Day) -> list[str | None]:
         page = Parsed(coverage_page([row], FIRST, LAST, NOW)[0])
-        return [b["data-do"] for b in page.find("button") if "data-do" in b]
+        return [b["data-do"] for b in page.find("button") if "data-day" in b]
 
     error = fewer(FIRST, 10, 5)
     assert buttons(landed(FIRST, error=error, run="failed")) == ["run", "replace"]
-    assert buttons(landed(FIRST, error=error, run="queued")) == ["follow"]
+    assert buttons(landed(FIRST, error=error, run="queued")) == ["follow", "withdraw"]
     assert buttons(landed(FIRST, error=RunError("BadRequest", error.message), run="failed")) == ["run"]
     assert buttons(known(FIRST, "missing")) == ["run"]
     assert buttons(known(FIRST, "expired")) == []
@@ -385,6 +452,14 @@ def test_hours_and_spans_read_as_one_would_say_them() -> None:
     assert hours_text([3]) == "hour 3"
     assert hours_text([3, 4]) == "hours 3, 4"
     assert hours_text([0, 1, 2, 9, 22, 23]) == "hours 0 to 2, 9, 22, 23"
-    assert span_text(FIRST, FIRST) == "1 November"
-    assert span_text(FIRST, LAST) == "1 to 30 November"
-    assert span_text(FIRST - timedelta(days=2), FIRST) == "30 October to 1 November"
+    assert span_text(FIRST, FIRST) == "1 November 2025"
+    assert span_text(FIRST, LAST) == "1 to 30 November 2025"
+    assert span_text(FIRST - timedelta(days=2), FIRST) == "30 October to 1 November 2025"
+    assert span_text(date(2024, 12, 1), date(2025, 11, 19)) == "1 December 2024 to 19 November 2025"
+    assert [seconds_text(seconds) for seconds in (0, 0.233, 9.96, 98, 3900)] == [
+        "0.1 s",
+        "0.2 s",
+        "10 s",
+        "98 s",
+        "65 min",
+    ]
