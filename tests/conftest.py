@@ -1,6 +1,7 @@
 """Fixtures that more than one room's tests use: the emulator, a container of its own, the simulator."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -23,6 +24,12 @@ def clean_environment() -> Iterator[None]:
             if name.upper().startswith(_FOREIGN_PREFIXES) or name.upper().endswith(_FOREIGN_SUFFIXES):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Ctrl-C interrupts, here and in processes that tests start, also where this is a background job of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

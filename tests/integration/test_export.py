@@ -127,8 +127,8 @@ class TestOneDay:
 
     def row(self, app: App) -> dict[str, Any]:
         """The day's row in the coverage."""
-        (row,) = read_coverage(app.container, app.settings, DAY, DAY, app.clock())
-        return row.document
+        (day,) = read_coverage(app.container, app.settings, DAY, DAY, app.clock())
+        return day.row
 
     def test_unchanged_files_keep_their_blobs(self, app: App, container: ContainerClient, simulator: Simulator) -> None:
         first = self.run(app)
