@@ -149,6 +149,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       // `azd deploy` comes through the SCM site, which takes a token of Entra only (see the policies below).
       scmIpSecurityRestrictionsUseMain: false
     }
+    // No `siteUpdateStrategy`: rolling updates are a preview, and this API version does not know them. A deployment ends
+    // running exports; their messages come back.
     functionAppConfig: {
       deployment: {
         storage: {
