@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,16 +20,17 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from azure.core.exceptions import AzureError
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from cli.settings import find_settings
 from downstream.event_rows import rows, schema
-from downstream.source import ContainerSource, FolderSource, Source, credential, open_client
+from downstream.source import ContainerSource, FolderSource, Source
 from shared.archive.gunzip import gunzip
 from shared.archive.reader import ByteReader
 from shared.days.manifest import LandedFile, Manifest
 from shared.errors import ExportError, SettingsError
 from shared.settings import Settings, load_storage_settings
+from shared.storage.connect import credential, open_client
 
 ATTEMPTS = 5
 """How often a day is written if other writers or new exports keep overtaking it."""
@@ -146,14 +147,11 @@ class EventsTable:
     def _open(self) -> DeltaTable:
         """The table as it is now; created if there is none."""
         options = self._options()
-        if not DeltaTable.is_deltatable(self._target, options):
-            try:
-                self._create(options)
-            except DeltaError:
-                if not DeltaTable.is_deltatable(self._target, options):
-                    raise
-                # else another writer has just created it
-        table = DeltaTable(self._target, storage_options=options)
+        try:
+            table = DeltaTable(self._target, storage_options=options)
+        except TableNotFoundError:
+            self._create(options)
+            table = DeltaTable(self._target, storage_options=options)
         theirs = table.metadata().configuration
         if {name: theirs.get(name) for name in self._configuration} != self._configuration:
             raise TableError(
@@ -163,15 +161,16 @@ class EventsTable:
         return table
 
     def _create(self, options: dict[str, str]) -> None:
-        DeltaTable.create(
-            self._target,
-            schema(),
-            partition_by="export_date",
-            name="amplitude_events",
-            configuration=self._configuration,
-            storage_options=options,
-            raise_if_key_not_exists=False,
-        )
+        with suppress(DeltaError):  # another writer may have created it just now; if not, opening it says what is wrong
+            DeltaTable.create(
+                self._target,
+                schema(),
+                partition_by="export_date",
+                name="amplitude_events",
+                configuration=self._configuration,
+                storage_options=options,
+                raise_if_key_not_exists=False,
+            )
 
 
 _WRITER = WriterProperties(compression="SNAPPY", max_row_group_size=ROWS_IN_GROUP)

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
 
 from shared.days.manifest import LandedFile, Manifest
 from shared.names import Names
-from shared.settings import Settings
 
 PIECE_BYTES = 4 * 1024 * 1024
 
@@ -29,7 +27,7 @@ class Source(Protocol):
         """A day's manifest as it is now; None if the day has none."""
 
     def open(self, file: LandedFile) -> AbstractContextManager[Iterator[bytes]]:
-        """The bytes of a file as they are stored, in pieces of at most `PIECE_BYTES`.
+        """The bytes of a file as they are stored, in pieces of a few MiB.
 
         Raises:
             FileNotFoundError: the file is gone; on entering or while reading.
@@ -96,16 +94,3 @@ class ContainerSource:
             yield self._client.download_blob(file.name).chunks()
         except ResourceNotFoundError as error:
             raise FileNotFoundError(file.name) from error
-
-
-def open_client(settings: Settings) -> ContainerClient:
-    """A client of the container that the settings name, by connection string or by the identity at hand."""
-    sizes: dict[str, Any] = {"max_single_get_size": PIECE_BYTES, "max_chunk_get_size": PIECE_BYTES}
-    if settings.storage_connection:
-        return ContainerClient.from_connection_string(settings.storage_connection, settings.container, **sizes)
-    return ContainerClient(settings.storage_url, settings.container, credential=credential(settings), **sizes)
-
-
-def credential(settings: Settings) -> DefaultAzureCredential:
-    """The managed identity in Azure; elsewhere whoever is signed in."""
-    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id or None)

@@ -32,17 +32,23 @@ def open_container(settings: Settings) -> Iterator[Container]:
         StorageDenied: the connection string is malformed, or leads to another machine by plain http.
 
     """
-    with _client(settings) as client:
+    with open_client(settings) as client:
         container = Container(client)
         if settings.storage_connection:
             container.ensure_exists()
         yield container
 
 
-def _client(settings: Settings) -> ContainerClient:
+def open_client(settings: Settings) -> ContainerClient:
+    """The library's own client of that container, for what reads whole days.
+
+    Raises:
+        StorageDenied: as `open_container`.
+
+    """
     options = _pipeline()
     if not settings.storage_connection:
-        return ContainerClient(settings.storage_url, settings.container, credential=_credential(settings), **options)
+        return ContainerClient(settings.storage_url, settings.container, credential=credential(settings), **options)
     try:
         client = ContainerClient.from_connection_string(settings.storage_connection, settings.container, **options)
     except ValueError:
@@ -70,7 +76,8 @@ def _pipeline() -> dict[str, Any]:
     }
 
 
-def _credential(settings: Settings) -> TokenCredential:
+def credential(settings: Settings) -> TokenCredential:
+    """The managed identity in Azure; elsewhere whoever is signed in."""
     # Imported where it is used: it takes half as long to import as all the rest, and a laptop does without.
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415
 

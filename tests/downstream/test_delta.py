@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,9 +20,12 @@ import polars as pl
 import psutil
 import pyarrow as pa
 import pytest
+import sqlglot
 from deltalake import DeltaTable, write_deltalake
+from sqlglot import exp
 
 from downstream.delta import EventsTable, Replaced, TableError, main
+from downstream.event_rows import schema
 from downstream.source import FolderSource
 from shared.days.manifest import LandedFile
 from tests.downstream.conftest import ROOT, Warehouse
@@ -332,6 +336,27 @@ def test_the_command_names_the_day_that_failed(landed: Landed, target: str, caps
     assert said.err.startswith(f"TableError: {WEDNESDAY} is as it was before: TableError: {file['name']}")
     assert main([target]) == 2
     assert "EXPORT_STORAGE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("language", ["tsql", "databricks", "snowflake"])
+def test_the_documented_statements_parse_and_name_columns_of_the_table(language: str) -> None:
+    """OPENROWSET, which the parser does not know, is given to it as the name of a table."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs/delta.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    for statement in found:
+        parsed = sqlglot.parse_one(re.sub(r"OPENROWSET\([^)]*\)", "lake", statement), read=language)
+        assert {column.name for column in parsed.find_all(exp.Column)} <= {*schema().names}
+
+
+def test_the_documented_polars_query_runs(landed: Landed, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/delta.md").read_text(), re.MULTILINE | re.DOTALL)
+    landed.export(TUESDAY, {9: [GOOD + b"\n{"]}, attempt="00000001")
+    update(target, landed)
+    Path(target).rename(Path(target).with_name("events"))
+    monkeypatch.chdir(Path(target).parent)
+
+    query = compile(code.strip().rpartition("\n")[2], "docs/delta.md", "eval")
+    assert eval(query, {"polars": pl}).to_dicts() == [{"event_type": "t", "len": 1}]  # noqa: S307 - our own docs
 
 
 @pytest.mark.soak

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -213,3 +216,21 @@ def _jwt(claims: dict[str, object]) -> str:
     """An unsigned token."""
     parts = ({"alg": "none", "typ": "JWT"}, claims)
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + ".x"
+
+
+def test_the_delta_table_is_loaded_by_identity(
+    app: App, environ: dict[str, str], endpoint: IdentityEndpoint, authority: Path, container: ContainerClient
+) -> None:
+    """Source and target are reached by tokens of the same identity, and by nothing else."""
+    manifest = export(app)
+    endpoint.asked.clear()
+    trusted = {"SSL_CERT_FILE": str(authority / "authority.pem")}  # delta-rs has a TLS library of its own
+    command = [sys.executable, "-m", "downstream.delta", f"az://{CONTAINER}/tables/events"]
+
+    done = subprocess.run(command, env=os.environ | environ | trusted, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout == f"{DAY}: {manifest.events:,} events of try {manifest.try_id}\n"
+    assert {query["client_id"] for query in endpoint.asked} == {CLIENT_ID}
+    log = container.list_blob_names(name_starts_with="tables/events/_delta_log/")
+    assert [name.rpartition("/")[2] for name in log] == [f"{0:020}.json", f"{1:020}.json"]
