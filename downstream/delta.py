@@ -53,7 +53,7 @@ class _Overtaken(Exception):
     """A new export has replaced the files of the day that is being read."""
 
 
-_ERRORS = (TableError, ExportError, AzureError, DeltaError, OSError)
+_ERRORS = (TableError, ExportError, AzureError, DeltaError, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)

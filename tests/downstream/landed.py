@@ -65,7 +65,7 @@ class Landed:
                 "events": sum(file["events"] for file in files),
                 "download_bytes": 0,
             },
-            "volume": {"median_events": None, "ratio": None},
+            "volume": None,
             "changes": {"added": len(files), "changed": 0, "removed": 0, "unchanged": 0},
         }
         path = self.manifest(day)
