@@ -81,7 +81,7 @@ def test_memory_does_not_grow_with_the_day(tmp_path: Path) -> None:
 
 def test_nobody_reads_ahead_of_a_storage_that_stands_still(simulator: Simulator) -> None:
     """What has been read of the archive and not landed is bounded, and the download waits."""
-    events = b"x" * 999 + b"\n"
+    events = b"{" + b"x" * 998 + b"\n"
     simulator.set_day(DAY, {(hour, 0): events * 10_000 for hour in range(12)})
     api_key, secret_key = simulator.keys
     environ = {
