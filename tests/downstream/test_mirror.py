@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from azure.storage.blob import ContainerClient
 
-from downstream.mirror import Copied, MirrorError, mirror
+from downstream.mirror import WORK, Copied, MirrorError, Range, mirror
 from local.azurite import Azurite
+from tests.downstream.conftest import ROOT
 from tests.downstream.landed import Landed, hour_of_events
 
 TUESDAY = date(2025, 11, 4)
 WEDNESDAY = date(2025, 11, 5)
+THURSDAY = date(2025, 11, 6)
 MORNING = hour_of_events(TUESDAY, 9, 5)
 EVENING = hour_of_events(TUESDAY, 20, 5)
 
@@ -108,6 +111,114 @@ def test_a_damaged_file_fails_and_leaves_the_day_as_it_was(
     assert not [name for name in names(here) if "bbbbbbbb" in name]
 
 
+def test_a_day_that_cannot_be_copied_stops_no_other(container: ContainerClient, there: Landed, tmp_path: Path) -> None:
+    damaged = there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
+    (there.folder / damaged["files"][0]["name"]).write_bytes(EVENING)
+    wednesday = there.export(WEDNESDAY, {9: [MORNING]}, attempt="bbbbbbbb")
+    there.manifest(THURSDAY).write_text("{}")
+    upload(container, there)
+
+    with pytest.raises(MirrorError, match=r"checksum.*cannot be read.*All other days"):
+        mirror(container, tmp_path / "here", "web-")
+    assert names(tmp_path / "here") == listed(there, wednesday)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "web-events/date=2025-11-04/hour=09/../../../../evil", "web-events/date=2025-11-04/../../../evil", "/evil",
+        "web-events/date=2025-11-04/hour=09/..\\evil", "web-events/date=2025-11-04/hour=09/C:/evil", "//server/evil",
+        "web-events/date=2025-11-04/hour=09/evil", "web-manifests/date=2025-11-05.json",
+        "web-events/date=2025-11-05/hour=09/1_2025-11-05_09_0.aaaaaaaa.json",
+        "web-events/date=2025-11-04/hour=09/1_2025-11-04_09_0.aaaaaaaa.json\n",
+    ],
+)  # fmt: skip
+def test_a_day_that_lists_a_foreign_name_is_named_and_skipped(
+    container: ContainerClient, there: Landed, tmp_path: Path, name: str
+) -> None:
+    manifest = there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
+    manifest["files"][0]["name"] = name
+    there.manifest(TUESDAY).write_text(json.dumps(manifest))
+    wednesday = there.export(WEDNESDAY, {9: [MORNING]}, attempt="bbbbbbbb")
+    upload(container, there)
+    before = names(tmp_path)
+
+    try:
+        (said,) = mirror(container, tmp_path / "here", "web-").days_skipped
+    except MirrorError as error:  # what the reader of manifests refuses
+        said = str(error)
+    assert "2025-11-04" in said
+    assert {f"here/{copied}" for copied in listed(there, wednesday)} == names(tmp_path) - before
+
+
+def test_blobs_that_only_look_like_manifests_are_named_and_skipped(
+    container: ContainerClient, there: Landed, tmp_path: Path
+) -> None:
+    tuesday = there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
+    upload(container, there)
+    foreign = ["=..\\..\\evil.json", "=2025-11-06.json/evil", "=C:", "=2025-11-06.JSON"]
+    for ending in foreign:
+        container.upload_blob(f"web-manifests/date{ending}", b"{}")
+    before = names(tmp_path)
+
+    skipped = mirror(container, tmp_path / "here", "web-").skipped
+    assert len(skipped) == len(foreign)
+    assert {f"here/{copied}" for copied in listed(there, tuesday)} == names(tmp_path) - before
+
+
+def test_a_prefix_may_hold_what_patterns_are_made_of(container: ContainerClient, tmp_path: Path) -> None:
+    there = Landed(tmp_path / "there", "it's [web]*/")
+    there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
+    upload(container, there)
+    assert mirror(container, tmp_path / "la[n]ded", there.prefix) == Copied(days=1, files=1)
+
+    tuesday = there.export(TUESDAY, {9: [EVENING]}, attempt="bbbbbbbb")
+    upload(container, there)
+    assert mirror(container, tmp_path / "la[n]ded", there.prefix) == Copied(days=1, files=1, removed=1)
+    assert names(tmp_path / "la[n]ded") == listed(there, tuesday)
+
+
+def test_a_range_leaves_other_days_alone(container: ContainerClient, there: Landed, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    tuesday = there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
+    wednesday = there.export(WEDNESDAY, {9: [MORNING]}, attempt="bbbbbbbb")
+    upload(container, there)
+    assert mirror(container, here, "web-", Range(WEDNESDAY, WEDNESDAY)) == Copied(days=1, files=1)
+    assert names(here) == listed(there, wednesday)
+    assert mirror(container, here, "web-", Range(last=TUESDAY)) == Copied(days=1, files=1)
+
+    there.manifest(TUESDAY).unlink()
+    there.export(WEDNESDAY, {9: [EVENING]}, attempt="cccccccc")
+    upload(container, there)
+    assert mirror(container, here, "web-", Range(THURSDAY)) == Copied()
+    assert names(here) == listed(there, tuesday, wednesday)
+
+
+def test_one_mirror_at_a_time_writes_to_a_folder(
+    container: ContainerClient, there: Landed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is refused while the first is in the middle, whatever each has listed; then it is allowed."""
+    there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
+    upload(container, there)
+    download, refusals = container.download_blob, []
+
+    def meanwhile(name: str) -> Any:  # noqa: ANN401 - the client's own return type is generic
+        with pytest.raises(MirrorError, match="Another mirror is writing"):
+            mirror(container, tmp_path / "here", "web-")
+        refusals.append(name)
+        return download(name)
+
+    monkeypatch.setattr(container, "download_blob", meanwhile)
+    assert mirror(container, tmp_path / "here", "web-") == Copied(days=1, files=1)
+    assert len(refusals) == 2
+
+    (tmp_path / "here" / WORK).mkdir()
+    for left in ("lock", "dead.part"):
+        (tmp_path / "here" / WORK / left).touch()  # by a process that was killed
+    assert mirror(container, tmp_path / "here", "web-") == Copied()
+    assert names(tmp_path / "here") == names(there.folder)
+
+
 def test_a_container_without_manifests_empties_no_folder(
     container: ContainerClient, there: Landed, tmp_path: Path
 ) -> None:
@@ -124,18 +235,29 @@ def test_a_container_without_manifests_empties_no_folder(
 def test_the_command_takes_the_settings_of_the_app(
     container: ContainerClient, azurite: Azurite, there: Landed, tmp_path: Path
 ) -> None:
-    settings = os.environ | {
-        "EXPORT_STORAGE": azurite.connection_string,
-        "EXPORT_CONTAINER": container.container_name,
-        "EXPORT_PREFIX": "web-",
-    }
-    command = [sys.executable, "-m", "downstream.mirror", str(tmp_path / "here")]
+    """From the same files, and of Amplitude it needs none."""
+    (tmp_path / ".env").write_text(f"EXPORT_STORAGE='{azurite.connection_string}'\nEXPORT_PREFIX=web-\n")
+    values = {"EXPORT_CONTAINER": container.container_name, "EXPORT_PREFIX": "app-"}
+    (tmp_path / "local.settings.json").write_text(json.dumps({"Values": values}))
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "http_proxy": "http://127.0.0.1:9"}
 
-    empty = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "downstream.mirror", "here", *options]
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+
+    empty = run()
     assert (empty.returncode, empty.stdout) == (1, "")
     assert "has no manifest under web-manifests/" in empty.stderr
+    assert run("--from", "yesterday").returncode == 2
 
     there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa")
+    manifest = there.export(WEDNESDAY, {9: [MORNING]}, attempt="bbbbbbbb")
+    manifest["files"][0]["name"] = "web-events/date=2025-11-05/hour=09/..\\evil"
+    there.manifest(WEDNESDAY).write_text(json.dumps(manifest))
     upload(container, there)
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    done = run("--to", "2025-11-04")
+    assert (done.returncode, done.stderr) == (0, "")
     assert "days new or changed: 1, 1 files fetched, 0 removed" in done.stdout
+    partly = run()
+    assert partly.returncode == 1
+    assert "Skipped: 2025-11-05" in partly.stderr
