@@ -1,12 +1,13 @@
 """Draws the events of a day, hour by hour: `python examples/events_per_hour.py FOLDER 2025-11-04 events-per-hour.svg`.
 
-FOLDER holds what the container holds (`python -m downstream.mirror FOLDER` fetches it). Only the files that the day's
+FOLDER holds what the container holds (`python -m downstream.mirror FOLDER` copies it). Only the files that the day's
 manifest lists are read.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -16,13 +17,30 @@ from matplotlib.figure import Figure
 
 HOURS = 24
 
+LISTED_FILES = """
+    select unnest(files).name
+    from read_json($1, columns = {files: 'STRUCT(name VARCHAR)[]'}, hive_partitioning = false)
+"""
+
 EVENTS_BY_HOUR = """
-    select hour(server_upload_time) as hour, coalesce(platform, 'Server') as platform, count(*) as events
-    from read_ndjson(
-        $files, columns = {server_upload_time: 'TIMESTAMP', platform: 'VARCHAR'}, hive_partitioning = false
+    with lines as (
+        select if(json_valid(json), json, null) as event
+        from read_ndjson_objects(
+            $files, ignore_errors = true, maximum_object_size = 67108864, hive_partitioning = false
+        )
     )
+    select
+        hour(try_cast(event ->> '$.server_upload_time' as timestamp)) as hour,
+        coalesce(event ->> '$.platform', 'Server') as platform,
+        count(*) as events
+    from lines
     group by all
 """
+
+
+def one_file(path: Path) -> str:
+    """The path for DuckDB, which takes each one for a pattern."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 
 def events_by_hour(folder: Path, day: str, prefix: str = "") -> dict[str, list[int]]:
@@ -36,11 +54,18 @@ def events_by_hour(folder: Path, day: str, prefix: str = "") -> dict[str, list[i
     if not manifest.exists():
         raise FileNotFoundError(f"There is no {manifest}: {day} has not landed here.")
     with duckdb.connect() as database:
-        listed = database.execute("select unnest(files).name from read_json($1)", [str(manifest)]).fetchall()
-        files = [str(folder / name) for (name,) in listed]
+        listed = database.execute(LISTED_FILES, [one_file(manifest)]).fetchall()
+        files = [one_file(folder / name) for (name,) in listed]
         rows = database.execute(EVENTS_BY_HOUR, {"files": files}).fetchall() if files else []
     by_platform: dict[str, list[int]] = {}
     for hour, platform, events in rows:
+        if hour is None:
+            print(
+                f"{events} lines are left out: they are no events, or have no hour. docs/query.md (DuckDB) says how to "
+                "find them.",
+                file=sys.stderr,
+            )
+            continue
         by_platform.setdefault(platform, [0] * HOURS)[hour] = events
     return dict(sorted(by_platform.items(), key=lambda item: sum(item[1]), reverse=True))
 

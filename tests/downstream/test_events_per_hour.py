@@ -41,6 +41,15 @@ def test_draws_the_same_picture_of_the_same_day(landed: Landed, tmp_path: Path) 
     assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
+def test_lines_that_are_no_events_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    landed = Landed(tmp_path / "it's [landed]*")
+    odd = [b'{"name":"\\ud83d"}\n', b'{"server_upload_time":"2022:05:27 10:00:00"}\n']
+    landed.export(TUESDAY, {5: [hour_of_events(TUESDAY, 5, 3) + b"".join(odd)]}, attempt="aaaaaaaa")
+
+    assert sum(map(sum, events_by_hour(landed.folder, "2025-11-04").values())) == 3
+    assert "2 lines are left out" in capsys.readouterr().err
+
+
 def test_an_empty_day_is_drawn_and_a_missing_one_is_an_error(
     landed: Landed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -54,17 +54,32 @@ def lines_of(day: date) -> list[bytes]:
     return [line for hour, count in counts.items() for line in hour_of_events(day, hour, count).splitlines()]
 
 
-def test_the_duckdb_command_counts_the_listed_events(landed: Landed, monkeypatch: pytest.MonkeyPatch) -> None:
+def counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str | None, str | None]]:
+    """What the documented DuckDB command finds in a folder: events by type and platform."""
     (command,) = blocks("sh", "duckdb <<'SQL'")
-    sql = command.removeprefix("duckdb <<'SQL'\n").removesuffix("SQL\n")
-    monkeypatch.chdir(landed.folder)
-
+    monkeypatch.chdir(folder)
     with duckdb.connect() as database:
-        rows = database.execute(sql).fetchall()
+        rows = database.execute(command.removeprefix("duckdb <<'SQL'\n").removesuffix("SQL\n")).fetchall()
+    return Counter({(event_type, platform): events for event_type, platform, events in rows})
 
+
+def test_the_duckdb_command_counts_the_listed_events(landed: Landed, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = map(json.loads, lines_of(TUESDAY) + lines_of(WEDNESDAY))
-    expected = Counter((event["event_type"], event["platform"]) for event in listed)
-    assert {(event_type, platform): count for event_type, platform, count in rows} == expected
+    assert counted(landed.folder, monkeypatch) == Counter((event["event_type"], event["platform"]) for event in listed)
+
+
+def test_the_duckdb_command_goes_on_past_what_is_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After many empty days, under a prefix that looks like a pattern, with a line of 40 MB; and with no file."""
+    landed = Landed(tmp_path, "it's [web]*-")
+    for number in range(40):
+        landed.export(date(2025, 1, 1) + timedelta(days=number), {}, attempt="aaaaaaaa")
+    (tmp_path / "manifests").symlink_to("it's [web]*-manifests")
+    assert not counted(tmp_path, monkeypatch)
+
+    huge = b'{"event_type":"huge","text":"%s"}\n' % (b"x" * 40_000_000)
+    bad = [b'{"name":"\\ud83d"}\n', b'{"name":"\xff"}\n', b'{"a":1}{"a":2}\n', b" \n"]
+    landed.export(TUESDAY, {9: [b"".join([huge, *bad, b'{"event_type":"last"}'])]}, attempt="aaaaaaaa")
+    assert counted(tmp_path, monkeypatch) == {("not an event", None): 3, ("huge", None): 1, ("last", None): 1}
 
 
 @pytest.mark.parametrize("day", [TUESDAY, WEDNESDAY])
@@ -121,4 +136,4 @@ def test_rowsets_have_known_options() -> None:
 
 def test_no_statement_is_forgotten() -> None:
     languages = re.findall(r"^```(\w+)$", QUERY_MD, re.MULTILINE)
-    assert sorted(set(languages)) == ["databricks", "sh", "snowflake", "tsql"]
+    assert sorted(set(languages)) == ["databricks", "sh", "snowflake", "tsql", "yaml"]
