@@ -32,6 +32,8 @@ _TYPES = {
     "user_creation_time": "timestamp",
     "app": "bigint",
     "paying": "boolean",
+    "is_attribution_event": "boolean",
+    "schema": "bigint",
     "location_lat": "double",
     "location_lng": "double",
     "page_counter": "bigint",
@@ -43,7 +45,9 @@ _EVENT_KEYS = (
     "event_time", "client_event_time", "client_upload_time", "server_received_time", "server_upload_time",
     "processed_time", "user_creation_time",
     "app", "library", "platform", "os_name", "os_version", "language", "version_name", "start_version", "paying",
+    "is_attribution_event", "$schema",
     "device_family", "device_type", "device_brand", "device_manufacturer", "device_model", "device_carrier",
+    "adid", "idfa", "ip_address",
     "country", "region", "city", "dma", "location_lat", "location_lng",
 )  # fmt: skip
 _EVENT_PROPERTIES = {
@@ -63,6 +67,7 @@ _USER_PROPERTIES = (
 )  # fmt: skip
 _JSON_KEYS = (
     "event_properties", "user_properties", "global_user_properties", "groups", "group_properties", "plan", "data",
+    "amplitude_attribution_ids",
 )  # fmt: skip
 
 _PATHS = {

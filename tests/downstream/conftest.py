@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Warehouse:
     landed: Landed
     home: Path
     worker: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
 
     def dbt(self, *command: str) -> dict[str, str]:
         """Run dbt; returns what became of each node, by its name."""
@@ -39,6 +40,7 @@ class Warehouse:
         self.worker.stdin.flush()
         answer = json.loads(self.worker.stdout.readline())
         assert "nodes" in answer, answer
+        self.said.append(answer["said"])
         nodes: dict[str, str] = answer["nodes"]
         return nodes
 
@@ -62,7 +64,7 @@ def dbt_worker() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def make_warehouse(tmp_path: Path, dbt_worker: subprocess.Popen[str]) -> Callable[..., Warehouse]:
-    def make(prefix: str = "") -> Warehouse:
-        return Warehouse(Landed(tmp_path / "landed", prefix), tmp_path, dbt_worker)
+    def make(prefix: str = "", folder: str = "landed") -> Warehouse:
+        return Warehouse(Landed(tmp_path / folder, prefix), tmp_path, dbt_worker)
 
     return make

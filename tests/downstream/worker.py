@@ -26,7 +26,10 @@ def run(command: list[str]) -> dict[str, object]:
     DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # lets go of the database, which else only the process's end does
     if not isinstance(outcome.result, RunExecutionResult | FreshnessResult):
         return {"error": f"{outcome.exception}\n{said.getvalue()}"}
-    return {"nodes": {result.node.name: str(result.status) for result in outcome.result.results}}
+    return {
+        "nodes": {result.node.name: str(result.status) for result in outcome.result.results},
+        "said": said.getvalue(),
+    }
 
 
 if __name__ == "__main__":
