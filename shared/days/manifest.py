@@ -193,7 +193,7 @@ class Manifest:
                 files=tuple(_landed_file(fields) for fields in document["files"]),
                 ignored=texts(document["ignored"]),
                 warnings=texts(document["warnings"]),
-                volume=_volume(document["volume"]) if document["volume"] else None,
+                volume=_volume(document["volume"] or {}),
                 changes=Changes(**{key: whole(value) for key, value in known(Changes, document["changes"]).items()}),
             )
             if manifest.empty_hours != document["empty_hours"] or any(
@@ -252,7 +252,9 @@ def _request(document: Mapping[str, Any]) -> RequestMade:
     return request
 
 
-def _volume(document: Mapping[str, Any]) -> Volume:
+def _volume(document: Mapping[str, Any]) -> Volume | None:
+    if document.get("median_events") is None:
+        return None
     volume = Volume(**known(Volume, document))
     whole(volume.median_events)
     if volume.ratio is not None:
