@@ -23,20 +23,21 @@ EXPIRY = Scenario(("expiry", "a"), "landed", faults=1)
 
 HELD = {
     "two tries, nothing there": Scenario(("a", "b"), "empty", faults=1),
-    "two tries, a landed day, two faults": Scenario(("a", "b"), "landed", faults=2),
+    "two tries, a landed day": TWO_TRIES,
+    "two tries, a landed day, two faults": Scenario(("a", "b"), "landed", faults=2, files=("y",)),
     "two tries, a clock of whole seconds": Scenario(("a", "b"), "landed", faults=0, ticks=(0, 1)),
     "two tries, a landed file gone": Scenario(("a", "b"), "damaged", faults=0),
     "two tries, files of a day that expired": Scenario(("a", "b"), "leftovers", faults=0),
     "three tries": Scenario(("a", "b", "c"), "landed", faults=0, files=("y",)),
     "a sweep and two tries": Scenario(("sweep", "a", "b"), "landed", faults=0),
     "an expiry and a try": EXPIRY,
-    "two tries that find nothing, two faults": Scenario(("a", "b"), "empty", faults=2, files=("y",)),
     "an expiry that another night began": Scenario(("expiry", "a"), "leftovers", faults=1),
     "an expiry and two tries": Scenario(("expiry", "a", "b"), "landed", faults=0, files=("y",)),
     "a sweep, an expiry and a try": Scenario(("sweep", "expiry", "a"), "landed", faults=0, files=("y",)),
 }
 
 SOAKED = {
+    "two tries, a landed day, two faults": Scenario(("a", "b"), "landed", faults=2),
     "two tries, nothing there": Scenario(("a", "b"), "empty", faults=2),
     "two tries, a clock of whole seconds": Scenario(("a", "b"), "landed", faults=2, ticks=(0, 1)),
     "three tries, two files": Scenario(("a", "b", "c"), "landed", faults=0),
@@ -58,7 +59,7 @@ NEEDED: dict[Rule, tuple[Scenario, tuple[Promise, ...]]] = {
     Rule.NO_UNDO: (ONE_TRY, READER),
     Rule.UNDO: (ONE_TRY, PROMISES),
     Rule.UNDO_REFUSED: (Scenario(("a", "b"), "landed", faults=0), PROMISES),
-    Rule.UNDO_UNLISTED: (Scenario(("a", "b"), "empty", faults=1), READER),
+    Rule.UNDO_UNLISTED: (Scenario(("a", "b"), "empty", faults=1, files=("x",)), READER),
     Rule.DELETE_LAST: (ONE_TRY, READER),
     Rule.DELETE_REPLACED: (Scenario(("a",), "empty", faults=0), PROMISES),
     Rule.REPLACED_READ: (TWO_TRIES, READER),

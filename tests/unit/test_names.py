@@ -69,6 +69,8 @@ def test_a_name_tells_its_day(  # noqa: PLR0913, PLR0917 - the parts of a name
     ("name", "kind"),
     [
         ("manifests/date=2025-11-04.json.bak", "manifests"),
+        ("manifests/date=2025-11-04-copy.json", "manifests"),
+        ("status/date=2025-11-04 (1).json", "status"),
         ("manifests/date=2025-11-04.jso", "manifests"),
         ("manifests/date=2025-11-04", "manifests"),
         ("manifests/date=2025-02-30.json", "manifests"),
