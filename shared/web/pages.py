@@ -17,6 +17,7 @@ from shared.dates import DAY, newest_complete_day
 from shared.days.calendar import LEVELS, Calendar, DayView
 from shared.days.day import Day
 from shared.days.state import State
+from shared.web import answers
 
 Page = tuple[str, Mapping[str, str]]
 
@@ -107,12 +108,12 @@ def _hash(text: str) -> str:
 
 
 HEADERS: Mapping[str, str] = {
+    **answers.HEADERS,
     "Content-Security-Policy": (
         f"default-src 'none'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}; img-src data:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
+    ),
 }
-"""What a page has beyond what every answer has."""
 
 
 def _page(template: str, **values: Any) -> Page:

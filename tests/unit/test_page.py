@@ -356,6 +356,7 @@ def test_the_policy_allows_just_this_script_and_this_style(rendered: tuple[str, 
         assert len(page.find(name)) == 1
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
     assert policy["connect-src"] == policy["form-action"] == "'self'"
+    assert (headers["Referrer-Policy"], headers["X-Frame-Options"]) == ("no-referrer", "DENY")
     assert headers is HEADERS
 
 

@@ -190,7 +190,7 @@
     const range = `${url}?from=${from}&to=${to}`, answer = await ask(`${range}&missing=true`, "application/json", "POST");
     if (!answer?.ok) return refused(of, "not started", answer);
     const asked = new Set((await answer.json()).runs.map((run) => run.date));
-    for (await refresh(); ; await pause(RANGE_PAUSE)) {
+    for (let before = ""; ; await pause(RANGE_PAUSE)) {
       const look = await ask(range);
       if (look && !look.ok && look.status < 500) return refused(of, "lost", look);
       if (!look?.ok) continue;
@@ -201,6 +201,8 @@
         failed && `${failed} failed`].filter(Boolean).join(", ");
       if (!running && !queued) return tell(of, figures, { kind: failed ? "bad" : "good" });
       tell(of, "running", { figures, done, most: asked.size });
+      if (figures !== before) await refresh();
+      before = figures;
     }
   }
 
