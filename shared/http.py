@@ -80,7 +80,8 @@ def _of_tls(chain: list[BaseException]) -> str:
 def _of_proxy(chain: list[BaseException]) -> str:
     if any(isinstance(one, _UNKNOWN_PROXIES) for one in chain):
         return f"the proxy's address {_PROXY} is malformed or has a scheme that is not supported: use http://host:port"
-    status = next((found[1] for one in chain if (found := _PROXY_STATUS.search(str(one)))), "")
+    texts = (str(one) for one in chain if isinstance(one, OSError))
+    status = next((found[1] for text in texts if (found := _PROXY_STATUS.search(text))), "")
     if status == str(requests.codes.proxy_authentication):
         return f"the proxy answered 407: its address {_PROXY} needs a user and a password, or others"
     if status:
