@@ -7,6 +7,7 @@ begin with `dbt_`: dbt takes such a module for a plugin.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -36,5 +37,6 @@ if __name__ == "__main__":
     for request in map(json.loads, sys.stdin):
         os.environ.update(request["environ"])
         answer = run(request["command"])
+        gc.collect()  # a failed node's traceback can hold a cursor, and with it the database
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
