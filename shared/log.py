@@ -19,7 +19,7 @@ COLUMNS = ("log_time", "log_item", "log_description", "status", "bytes", "second
 
 def log(level: int, event: str, **fields: Any) -> None:
     """Write one log line: a JSON object as the message, for Application Insights keeps no other fields from Python."""
-    logger.log(level, "%s", json.dumps({"event": event, **fields}, ensure_ascii=False, default=str))
+    logger.log(level, "%s", json.dumps({"event": event, **fields}, default=str))
 
 
 class RunLog:
@@ -36,8 +36,8 @@ class RunLog:
         self._rows.append(
             (
                 self._clock().isoformat(timespec="milliseconds"),
-                item,
-                description,
+                _shown(item),
+                _shown(description),
                 status,
                 "" if size is None else size,
                 "" if seconds is None else round(seconds, 3),
@@ -63,3 +63,9 @@ class RunLog:
         writer.writerow(COLUMNS)
         writer.writerows(self._rows)
         return text.getvalue().encode()
+
+
+def _shown(text: str) -> str:
+    """A text of which each character shows, and which no spreadsheet takes for a formula."""
+    text = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -35,7 +35,7 @@ class Lines(logging.Handler):
 
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.dates() | st.none()))
 def test_a_log_line_is_one_json_object_on_one_line(fields: dict[str, object]) -> None:
-    """Whatever the fields hold: percent signs, quotes, line breaks."""
+    """Whatever the fields hold: percent signs, quotes, line breaks, marks that turn the writing."""
     handler = Lines()
     logger.addHandler(handler)
     try:
@@ -43,7 +43,8 @@ def test_a_log_line_is_one_json_object_on_one_line(fields: dict[str, object]) ->
     finally:
         logger.removeHandler(handler)
     (line,) = handler.lines
-    assert len(line.split("\n")) == 1
+    assert line.isascii()
+    assert line.isprintable()
     assert json.loads(line) == {"event": "run_failed"} | {
         f"_{key}": str(value) if isinstance(value, date) else value for key, value in fields.items()
     }
@@ -68,13 +69,27 @@ def test_the_table_has_a_head_line_and_a_row_for_each_operation() -> None:
     ]
 
 
-@given(st.lists(st.tuples(st.text(), st.text(), st.text())))
-def test_the_table_says_what_was_added(added: list[tuple[str, str, str]]) -> None:
-    """Commas, quotes and line breaks in a name do not move a column or make a row."""
+@given(st.lists(st.tuples(st.text(st.characters()), st.text(st.characters()))))
+def test_the_table_shows_what_was_added_and_no_more(added: list[tuple[str, str]]) -> None:
+    """Commas, quotes and line breaks in a name do not move a column or make a row, and each character shows."""
     run_log = RunLog(lambda: NOON)
-    for item, description, status in added:
-        run_log.add(item, description, status, size=0)
-    assert [tuple(row[1:4]) for row in rows(run_log)[1:]] == added
+    for item, description in added:
+        run_log.add(item, description, "ok", size=0)
+    cells = [row[1:3] for row in rows(run_log)[1:]]
+    assert len(cells) == len(added)
+    for shown, texts in zip(cells, added, strict=True):
+        for cell, text in zip(shown, texts, strict=True):
+            assert cell.isprintable()
+            assert cell == text or not text.isprintable() or text[0] in "=+-@"
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\x1b[31mred", "a\u202eb", "\ud800"])
+def test_no_cell_is_a_formula_or_moves_the_cursor(text: str) -> None:
+    run_log = RunLog(lambda: NOON)
+    run_log.add(text, "read", "ok")
+    cell = rows(run_log)[1][1]
+    assert cell[0] not in "=+-@"
+    assert cell.isprintable()
 
 
 def test_threads_lose_no_row() -> None:
