@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import List  # noqa: UP035 - see Messages
 
 import azure.functions as func
@@ -14,18 +14,23 @@ import azure.functions as func
 from shared.app import App, open_app
 from shared.days.state import Trigger
 from shared.days.status import RunError
-from shared.errors import ExportError, InvalidMessage, SettingsError
+from shared.errors import ExportError, InternalError, InvalidMessage, SettingsError
 from shared.log import log
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
+from shared.runs.poison import report_undecodable
 from shared.runs.runs import log_failed
 from shared.settings import binding_queue, binding_schedule, sign_in_problem, uses_entra
+from shared.stop import stop_on_sigterm
+from shared.storage.queue import open_queue
 from shared.web import routes
 
+stop_on_sigterm()
 # Request lines of the storage library would bury the app's own.
 logging.getLogger("azure").setLevel(logging.WARNING)
 
 QUEUE = binding_queue(os.environ)
+POISON = f"{QUEUE}-poison"
 STORAGE = "AzureWebJobsStorage"
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS if uses_entra(os.environ) else func.AuthLevel.FUNCTION)
@@ -47,11 +52,13 @@ def nightly(timer: func.TimerRequest, messages: Messages) -> None:
     """Queue the newest complete day and what the look-back misses; expire; sweep."""
     if problem := sign_in_problem(os.environ):
         log(logging.ERROR, "settings_invalid", error_message=problem)  # the routes refuse; the night goes on
-    with reported():
+    with reported("nightly_failed"):
         app = opened()
         found = Nightly(app.runs, app.container, app.settings, past_due=timer.past_due).work()
         if found:
             messages.set(found)
+    with reported("nightly_failed"), open_queue(os.environ, POISON, in_azure=app.settings.in_azure) as poison:
+        report_undecodable(poison)
 
 
 @app.function_name("rerun")
@@ -105,19 +112,24 @@ def export_day(message: func.QueueMessage) -> None:
 
 
 @app.function_name("give_up")
-@app.queue_trigger(arg_name="message", queue_name=f"{QUEUE}-poison", connection=STORAGE)
+@app.queue_trigger(arg_name="message", queue_name=POISON, connection=STORAGE)
 def give_up(message: func.QueueMessage) -> None:
-    """Record the run of a message that was tried to the last as failed."""
-    with reported():
+    """Record the run of a message that failed or died at its last try. Ends well: the host would retry it for ever."""
+    with suppress(ExportError), reported("run_failed"):
         opened().runs.give_up(message.get_body().decode("utf-8", "replace"))
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """Let an error go on to the host, without what lies beneath it: that may hold a URL or an event's content."""
+def reported(event: str = "") -> Iterator[None]:
+    """Pass an error on to the host without its cause, which may hold a URL or an event's content.
+
+    `event`: the name of an ERROR line that says so. Without it the line is someone else's to write.
+    """
     try:
         yield
-    except ExportError as error:
-        if isinstance(error, SettingsError):
-            log(logging.ERROR, "settings_invalid", error_message=str(error))
-        raise error from None
+    except Exception as error:  # noqa: BLE001 - whatever it is, an alert must hear of it
+        known = error if isinstance(error, ExportError) else InternalError.at(error)
+        name = "settings_invalid" if isinstance(known, SettingsError) else event
+        if name:
+            log(logging.ERROR, name, error_type=known.type, error_message=str(known))
+        raise known from None

@@ -63,6 +63,8 @@ class RunStatus:
     progress: Mapping[str, Any] = field(default_factory=dict)
     error: RunError | None = None
     max_window_hours: int = HOURS
+    failures: int = 0
+    """How many tries of this run have failed with a transient error."""
 
     def changed(self, moment: datetime, **changes: Any) -> RunStatus:
         """The status, changed at `moment`."""
@@ -83,6 +85,7 @@ class RunStatus:
             "progress": dict(self.progress),
             "error": {**self.error.document(), "details": dict(self.error.details)} if self.error else None,
             "max_window_hours": self.max_window_hours,
+            "failures": self.failures,
         }
 
     def to_json(self) -> bytes:
@@ -113,6 +116,7 @@ class RunStatus:
                 progress=_progress(document.get("progress") or {}),
                 error=_error(error) if error else None,
                 max_window_hours=min(max(int(document.get("max_window_hours") or HOURS), 1), HOURS),
+                failures=int(document.get("failures") or 0),
             )
         except NOT_OURS as broken:
             raise InvalidManifest(

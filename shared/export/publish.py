@@ -84,6 +84,9 @@ class DayExport:
             self._take_away([file.file.name for file in commits])
             raise
         self._put(manifest, document, [file.file.name for file in commits])
+        if landed is not None and manifest.events > landed.events:
+            more = {"events": manifest.events, "events_before": landed.events}
+            log(logging.INFO, "day_grew", **self.try_.fields, **more)
         self._tidy(manifest, landed)
         return manifest
 

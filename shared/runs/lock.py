@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from shared.days.status import RunStatus, read_status
 from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageDenied, StorageUnavailable
+from shared.stop import check_stop
 from shared.storage.container import Container, Document, Lease
 from shared.storage.errors import LEASED
 
@@ -90,7 +91,11 @@ class DayLock:
             return self._put()
 
     def check(self) -> None:
-        """Raise Displaced if the lock is known to be lost."""
+        """Raise Displaced if the lock is known to be lost, Interrupted if the process is to end: a safe point."""
+        check_stop()
+        self._check_held()
+
+    def _check_held(self) -> None:
         if self._lost.is_set():
             raise Displaced(f"Another try has taken {self.status.date} over; this one stops.")
 
@@ -100,7 +105,7 @@ class DayLock:
         refused: ExportError | None = None
         data, metadata = status.to_json(), status.metadata()
         for _ in range(_TRIES):
-            self.check()
+            self._check_held()
             try:
                 written = self._container.put(self._name, data, metadata, over=self._etag, lease=self._lease)
             except ConditionNotMet as error:

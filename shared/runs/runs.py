@@ -27,6 +27,7 @@ from shared.errors import (
     RunDied,
     StorageDenied,
     StorageUnavailable,
+    TransientError,
 )
 from shared.log import log
 from shared.names import Names
@@ -39,6 +40,8 @@ QUEUED_FOR = timedelta(hours=1)
 """A run that has been in the queue for so long may be replaced by a new one: its message may be lost."""
 MAX_QUEUED = 366
 """How many days may be queued by request at a time: a year. It bounds what a mistake can cost."""
+MAX_FAILURES = 5
+"""How many tries of a message may fail. Those that died, or were stopped, do not count: the queue bounds them."""
 _TRIES = 5
 
 Clock = Callable[[], datetime]
@@ -186,12 +189,7 @@ class Runs:
         # A message without a run gets one that is the same at each delivery.
         run_id = order.run_id or uuid.uuid5(uuid.NAMESPACE_OID, message_id or uuid.uuid4().hex).hex
         try:
-            reason = self._drop_reason(self._read(order.day)[1], order, run_id)
-            if not reason:
-                with self._locked(order, run_id) as lock:
-                    reason = self._drop_reason(lock.status, order, run_id)
-                    if not reason:
-                        self._try(lock, order, run_id, after_transient=RunState.QUEUED)
+            reason = self._drop_reason(self._read(order.day)[1], order, run_id) or self._work(order, run_id)
         except DayLocked:
             reason = "the day is being exported by another run"
         except PermanentError as error:
@@ -199,6 +197,20 @@ class Runs:
             return
         if reason:
             log(logging.INFO, "run_dropped", date=order.day, run_id=run_id, reason=reason)
+
+    def _work(self, order: Order, run_id: str) -> str:
+        """Make one try under the lock. Returns the reason if there is nothing to do after all."""
+        with self._locked(order, run_id) as lock:
+            reason = self._drop_reason(lock.status, order, run_id)
+            if reason:
+                return reason
+            try:
+                self._try(lock, order, run_id, comes_back=True)
+            except TransientError as error:
+                if lock.status.status == RunState.QUEUED:
+                    raise
+                log_failed(order.day, run_id, order.trigger, RunError.of(error))
+            return ""
 
     def run_now(self, order: Order, *, on_wait: Callable[[], None] = lambda: None) -> Manifest:
         """Export a day here and now, without a message.
@@ -211,18 +223,37 @@ class Runs:
         run_id = uuid.uuid4().hex
         try:
             with self._locked(order, run_id, on_wait) as lock:
-                return self._try(lock, order, run_id, after_transient=RunState.FAILED)
+                return self._try(lock, order, run_id, comes_back=False)
         except DayLocked:
             raise
         except ExportError as error:
             log_failed(order.day, run_id, order.trigger, RunError.of(error))
             raise
 
-    def _try(self, lock: DayLock, order: Order, run_id: str, *, after_transient: RunState) -> Manifest:
-        """Make one try, with the lock held. `after_transient`: the status after a transient error."""
+    def _try(self, lock: DayLock, order: Order, run_id: str, *, comes_back: bool) -> Manifest:
+        """Make one try, with the lock held. `comes_back`: a message brings the run again after a transient error."""
         try_id = uuid.uuid4().hex[:8]
+        locked_at = self._begin(lock, order, run_id, try_id)
+        try:
+            with as_export_errors():
+                check_day(order.day, self.clock(), self.settings.retention_days)
+                manifest = self.export(lock, locked_at)
+            self._complete(lock, manifest)
+        except BaseException as error:
+            # The manifest may have been put before the error, or although its answer was lost. Then the day has landed.
+            landed = self._landed_by(order.day, try_id)
+            if landed:
+                self._complete(lock, landed)
+            else:
+                self._record(lock, error, comes_back=comes_back)
+            if landed and isinstance(error, ExportError):
+                return landed
+            raise  # Ctrl-C ends the process in either case
+        return manifest
+
+    def _begin(self, lock: DayLock, order: Order, run_id: str, try_id: str) -> datetime:
+        """Note that a try has begun. Returns the storage's time of the lock."""
         same = lock.status.run_id == run_id
-        started = self.clock()
         locked_at = lock.write(
             status=RunState.RUNNING,
             run_id=run_id,
@@ -230,39 +261,26 @@ class Runs:
             replace=order.replace,
             try_id=try_id,
             queued_at=lock.status.queued_at if same else None,
-            started_at=started,
+            started_at=self.clock(),
             progress={},
             error=None,
+            failures=lock.status.failures if same else 0,
         )
         log(logging.INFO, "run_started", **_fields(lock.status), replace=order.replace)
-        try:
-            with as_export_errors():
-                check_day(order.day, started, self.settings.retention_days)
-                manifest = self.export(lock, locked_at)
-            self._complete(lock, manifest)
-        except BaseException as error:
-            landed = self._landed_by(order.day, try_id)
-            if landed is None:
-                self._record(lock, error, after_transient)
-                raise
-            # The manifest is put, so the day has landed, whatever came after.
-            self._complete(lock, landed)
-            if not isinstance(error, ExportError):
-                raise  # Ctrl-C ends the process all the same
-            return landed
-        return manifest
+        return locked_at
 
     def _complete(self, lock: DayLock, manifest: Manifest) -> None:
         self._end(lock, RunState.COMPLETE, None, progress=_totals(manifest))
         log(logging.INFO, "run_complete", **_fields(lock.status), **_figures(manifest))
 
-    def _record(self, lock: DayLock, error: BaseException, after_transient: RunState) -> None:
+    def _record(self, lock: DayLock, error: BaseException, *, comes_back: bool) -> None:
         """Note why a try has ended without landing the day."""
-        if not isinstance(error, ExportError):  # Ctrl-C, or the host shuts down
+        if not isinstance(error, ExportError):  # Ctrl-C
             self._end(lock, RunState.FAILED, RunError.of(Interrupted("The run was interrupted. Run the day again.")))
             return
-        again = after_transient == RunState.QUEUED and not isinstance(error, PermanentError)
-        self._end(lock, RunState.QUEUED if again else RunState.FAILED, RunError.of(error))
+        failures = lock.status.failures + (not isinstance(error, Interrupted))
+        again = comes_back and isinstance(error, TransientError) and failures < MAX_FAILURES
+        self._end(lock, RunState.QUEUED if again else RunState.FAILED, RunError.of(error), failures=failures)
         if again:
             fields = _fields(lock.status)
             log(logging.WARNING, "run_retry", **fields, error_type=error.type, error_message=str(error))

@@ -48,7 +48,8 @@ def open_client(settings: Settings) -> ContainerClient:
     """
     options = _pipeline()
     if not settings.storage_connection:
-        return ContainerClient(settings.storage_url, settings.container, credential=credential(settings), **options)
+        identity = credential(settings.storage_client_id, in_azure=settings.in_azure)
+        return ContainerClient(settings.storage_url, settings.container, credential=identity, **options)
     try:
         client = ContainerClient.from_connection_string(settings.storage_connection, settings.container, **options)
     except ValueError:
@@ -76,18 +77,17 @@ def _pipeline() -> dict[str, Any]:
     }
 
 
-def credential(settings: Settings) -> TokenCredential:
+def credential(client_id: str, *, in_azure: bool) -> TokenCredential:
     """The managed identity in Azure; elsewhere whoever is signed in."""
     # Imported where it is used: it takes half as long to import as all the rest, and a laptop does without.
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415
 
-    client_id = settings.storage_client_id or None
     transport = RequestsTransport(session=Session(), session_owner=False)
-    if settings.in_azure:
-        return ManagedIdentityCredential(client_id=client_id, transport=transport)
+    if in_azure:
+        return ManagedIdentityCredential(client_id=client_id or None, transport=transport)
     # It lists what each of its ten ways lacks, at each attempt; the error below says what to do.
     logging.getLogger("azure.identity").setLevel(logging.ERROR)
-    return _SignedIn(DefaultAzureCredential(managed_identity_client_id=client_id, transport=transport))
+    return _SignedIn(DefaultAzureCredential(managed_identity_client_id=client_id or None, transport=transport))
 
 
 class _SignedIn:

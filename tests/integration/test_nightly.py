@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
+from azure.functions import QueueMessage
 from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueClient
 
+import function_app
+from local.azurite import Azurite
 from local.simulator import Simulator
+from shared import stop
 from shared.app import App, open_app
 from shared.dates import DAY as ONE_DAY
-from shared.errors import InvalidMessage, PermanentError, TransientError
+from shared.errors import Interrupted, InvalidMessage, PermanentError, TransientError
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
-from shared.runs.runs import Runs, TooManyQueued
+from shared.runs.poison import report_undecodable
+from shared.runs.runs import MAX_FAILURES, Runs, TooManyQueued
+from shared.storage.queue import open_queue
+from tests.faults.reader import Reader
 
 pytestmark = pytest.mark.in_memory
 
@@ -129,6 +138,23 @@ class TestLookBack:
         assert word(app) == "failed", "fewer events"
         clock.now += ONE_DAY
         assert NEWEST not in queued(night(app, lookback_days=2))
+
+    def test_an_hour_that_had_only_some_events_at_first_ends_whole(
+        self, app: App, simulator: Simulator, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        (order,) = night(app, lookback_days=0)
+        work(app, order)
+        assert events_of(caplog, "day_grew") == []
+        late = simulator.member_bytes(NEWEST)[5, 0] + b'{"uuid":"late"}\n' * 3
+        simulator.put(NEWEST, 5, 0, late)
+        clock.now += ONE_DAY
+        work(app, night(app, lookback_days=1)[0])
+        assert Reader(app.container._client).files(NEWEST) == simulator.member_bytes(NEWEST)  # noqa: SLF001
+        (line,) = events_of(caplog, "day_grew")
+        assert line["events"] == int(str(line["events_before"])) + 3
+        done = events_of(caplog, "run_complete")[-1]
+        assert [done[name] for name in ("added", "changed", "removed")] == [0, 1, 0]
 
     @pytest.mark.parametrize(("recheck", "wanted"), [("all", True), ("empty-hours", False), ("off", False)])
     def test_a_day_without_an_empty_hour(self, app: App, clock: Clock, recheck: str, *, wanted: bool) -> None:
@@ -328,6 +354,42 @@ class TestMessages:
         app.runs.withdraw(NEWEST)
         app.runs.check_room(days_before(1, 2))
 
+    def test_that_fails_five_times_is_done(
+        self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The day has failed with the last error, and one line says so. A new run begins to count again."""
+        simulator.stop()
+        order = app.runs.ask(NEWEST, "http").order
+        for _ in range(MAX_FAILURES - 1):
+            with pytest.raises(TransientError):
+                work(app, order)
+        assert (word(app), events_of(caplog, "run_failed")) == ("queued", [])
+        work(app, order)
+        assert word(app) == "failed"
+        assert [line["error_type"] for line in events_of(caplog, "run_failed")] == ["AmplitudeUnavailable"]
+        with pytest.raises(TransientError):
+            work(app, app.runs.ask(NEWEST, "http").order)
+        simulator.start()
+
+    def test_of_a_run_that_is_stopped_comes_back_however_often(
+        self, app: App, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It stops at a safe point, does not count as failed, and leaves nothing behind."""
+        asked = threading.Event()
+        monkeypatch.setattr(stop, "_asked", asked)
+        simulator.observe = lambda _: asked.set()
+        order = app.runs.ask(NEWEST, "http").order
+        for _ in range(MAX_FAILURES + 1):
+            asked.clear()
+            with pytest.raises(Interrupted):
+                work(app, order)
+            assert word(app) == "queued"
+        simulator.observe = lambda _: None
+        asked.clear()
+        work(app, order)
+        assert word(app) == "complete"
+        assert Reader(app.container._client).unlisted(NEWEST) == set()  # noqa: SLF001
+
     @pytest.mark.parametrize(
         "text",
         [
@@ -436,3 +498,49 @@ class TestGiveUp:
             app.runs.run_now(Order(NEWEST))
         work(app, order)
         assert word(app) == "failed"
+
+
+class TestPoisonQueue:
+    """What lies there is either given up at once, or cannot be decoded and is reported each night."""
+
+    @pytest.fixture
+    def client(self, azurite: Azurite) -> Iterator[QueueClient]:
+        """The queue itself."""
+        with QueueClient.from_connection_string(azurite.connection_string, f"q-{uuid.uuid4().hex}-poison") as client:
+            yield client
+
+    def reported(self, client: QueueClient, azurite: Azurite, caplog: pytest.LogCaptureFixture) -> list[object]:
+        """What a look into the queue reports."""
+        caplog.clear()
+        environ = {"AzureWebJobsStorage": azurite.connection_string}
+        with open_queue(environ, str(client.queue_name), in_azure=False) as queue:
+            report_undecodable(queue, sleep=lambda _: None)
+        lines = events_of(caplog, "run_failed")
+        assert {line["error_type"] for line in lines} <= {"InvalidMessage"}
+        return [line["error_message"] for line in lines]
+
+    def test_each_message_that_cannot_be_decoded(
+        self, client: QueueClient, azurite: Azurite, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whether it lies there or the host holds it; and never what it says."""
+        assert self.reported(client, azurite, caplog) == [], "no queue, no message"
+        client.create_queue()
+        client.send_message("e30=")
+        assert self.reported(client, azurite, caplog) == [], "the host hands it to the function"
+        client.clear_messages()
+        for _ in range(2):
+            client.send_message("no base64: a secret")
+        found = self.reported(client, azurite, caplog)
+        assert len(found) == 2
+        client.receive_message(visibility_timeout=600)
+        assert len(self.reported(client, azurite, caplog)) == 2
+        assert [text for text in found if "secret" in str(text)] == []
+
+    @pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 100_000, b'{"date": "2026-03-09", "run_id": "x"}'])
+    def test_giving_up_ends_well_whatever_the_message_holds(
+        self, caplog: pytest.LogCaptureFixture, body: bytes
+    ) -> None:
+        """Here even without settings: the host would try again every ten minutes. One line says so."""
+        function_app.give_up.build().get_user_function()(QueueMessage(body=body))
+        levels = [record.levelname for record in caplog.records if record.name == "amplitude_export"]
+        assert levels == ["ERROR"]

@@ -11,22 +11,22 @@ ROOT = Path(__file__).parents[2]
 
 LEVELS = (
     ("web.routes",),
-    ("app", "runs.nightly", "web.access", "web.pages"),
-    ("days.calendar", "runs.runs", "export.publish"),
+    ("app", "runs.nightly", "runs.poison", "web.access", "web.pages"),
+    ("days.calendar", "runs.runs", "export.publish", "storage.queue"),
     ("runs.lock", "export.fetch", "days.coverage", "storage.connect"),
     ("amplitude", "storage.container", "archive.members", "days.day", "text", "web.answers"),
     ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
-    ("dates", "days.documents", "retry", "log", "storage.uploader", "archive.gunzip"),
+    ("dates", "days.documents", "retry", "log", "stop", "storage.uploader", "archive.gunzip"),
     ("archive.reader",),
     ("errors", "http", "redact", "days.state"),
 )
 """All modules of `shared`, the highest first. A module imports only from levels below its own."""
 
 MODULES_WITH = {
-    "azure.core": {"storage.connect", "storage.container", "storage.errors"},
+    "azure.core": {"storage.connect", "storage.container", "storage.errors", "storage.queue"},
     "azure.functions": {"web.access", "web.answers", "web.routes", "function_app"},
     "azure.identity": {"storage.connect"},
-    "azure.storage": {"storage.connect", "storage.container"},
+    "azure.storage": {"storage.connect", "storage.container", "storage.queue"},
     "isal": {"archive.gunzip", "archive.unzip"},
     "jinja2": {"web.pages"},
     "markupsafe": {"web.pages"},

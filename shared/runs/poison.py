@@ -1,0 +1,49 @@
+"""What lies in the poison queue: the host hands a function only what it can decode, and of the rest nobody hears."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+
+from shared.days.status import RunError
+from shared.runs.runs import log_failed
+from shared.storage.queue import PEEKED, Queue
+
+SETTLE_SECONDS = 5
+"""A message that can be decoded is given up, and gone, within this time."""
+
+
+def report_undecodable(queue: Queue, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Log one ERROR for each message that the host cannot decode.
+
+    The host takes such a message every ten minutes and holds it in between, when it can only be counted.
+    """
+    peeked = queue.peek()
+    for message_id in (message_id for message_id, text in peeked if not is_decodable(text)):
+        _log(f"Message {message_id} in the queue {queue.name} is not base64 text, so the host cannot hand it over.")
+    held = _held(queue, peeked)
+    if held:
+        sleep(SETTLE_SECONDS)
+        held = min(held, _held(queue, queue.peek()))
+    for _ in range(held):
+        _log(f"The host holds a message of the queue {queue.name} and cannot finish it: it is not base64 text.")
+
+
+def is_decodable(text: str) -> bool:
+    """Whether the host hands a message to its function: base64, with white space or not, of UTF-8."""
+    try:
+        base64.b64decode("".join(text.split()), validate=True).decode()
+    except ValueError:
+        return False
+    return True
+
+
+def _held(queue: Queue, peeked: list[tuple[str, str]]) -> int:
+    return max(queue.count() - len(peeked), 0) if len(peeked) < PEEKED else 0
+
+
+def _log(what: str) -> None:
+    log_failed(
+        None, "", "queue", RunError("InvalidMessage", f"{what} Clear the queue, and send what is still wanted again.")
+    )

@@ -1,0 +1,69 @@
+"""A queue in the host's own storage account, to look into: the messages themselves come through the host's bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.queue import ExponentialRetry, QueueClient
+
+from shared.errors import StorageDenied
+from shared.http import Session
+from shared.storage.connect import CONNECT_SECONDS, READ_SECONDS, credential
+from shared.storage.errors import translated
+
+PEEKED = 32
+"""How many messages the service shows at most."""
+
+
+class Queue:
+    """A storage queue. One that does not exist holds no message."""
+
+    def __init__(self, client: QueueClient) -> None:
+        self._client = client
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return str(self._client.queue_name)
+
+    def peek(self) -> list[tuple[str, str]]:
+        """Id and text, as it was sent, of the first messages that nobody holds."""
+        with translated(self.name, "peek into the queue"):
+            try:
+                return [(message.id, message.content) for message in self._client.peek_messages(PEEKED)]
+            except ResourceNotFoundError:
+                return []
+
+    def count(self) -> int:
+        """About how many messages there are, those that somebody holds included."""
+        with translated(self.name, "count the messages"):
+            try:
+                return self._client.get_queue_properties().approximate_message_count or 0
+            except ResourceNotFoundError:
+                return 0
+
+
+@contextmanager
+def open_queue(environ: Mapping[str, str], name: str, *, in_azure: bool) -> Iterator[Queue]:
+    """A queue of the account that `AzureWebJobsStorage` names, by connection string or by identity."""
+
+    def setting(suffix: str = "") -> str:
+        return environ.get(f"AzureWebJobsStorage{suffix}", "").strip()
+
+    transport = RequestsTransport(
+        session=Session(), connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, session_owner=True
+    )
+    options = {"transport": transport, "retry_policy": ExponentialRetry(initial_backoff=1, retry_total=2)}
+    if setting():
+        try:
+            client = QueueClient.from_connection_string(setting(), name, **options)
+        except ValueError:  # its message may repeat the account's key
+            raise StorageDenied("AzureWebJobsStorage is not a connection string: copy it again.") from None
+    else:
+        url = setting("__queueServiceUri") or f"https://{setting('__accountName')}.queue.core.windows.net"
+        client = QueueClient(url, name, credential=credential(setting("__clientId"), in_azure=in_azure), **options)
+    with client:
+        yield Queue(client)
