@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cli.interrupts import install
+
 if TYPE_CHECKING:
     from cli.main import More
 
@@ -18,6 +20,7 @@ def main(more: Callable[[], More] = dict, program: str = "amplitude-export") -> 
 
     `more`: returns further commands; called only once the Python version is known to be right.
     """
+    install()
     if sys.version_info < NEEDED:
         found = ".".join(map(str, sys.version_info[:3]))
         sys.stderr.write(f"{program} needs Python 3.12 or later; this is Python {found}.\n")

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cli import coverage, doctor, export
-from cli.codes import FAILED, INTERRUPTED, TERMINATED, WRONG
+from cli.codes import FAILED, INTERRUPTED, WRONG
 from cli.output import console, stderr
 from cli.settings import SOURCES, find_settings
 from shared.errors import ExportError, InvalidDate, SettingsError
@@ -38,7 +37,6 @@ def main(
         return int(own(rest))
     if rest:
         options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    signal.signal(signal.SIGTERM, _terminate)
     messages = console(stderr())
     _set_up_logging(verbose=options.verbose)
     try:
@@ -68,10 +66,6 @@ def _set_up_logging(*, verbose: bool) -> None:
         logging.getLogger("azure").setLevel(logging.WARNING)
     else:
         logging.getLogger("amplitude_export").addHandler(logging.NullHandler())
-
-
-def _terminate(_: int, __: object) -> None:
-    raise SystemExit(TERMINATED)
 
 
 def _parser(program: str, more: Mapping[str, tuple[str, Command]]) -> argparse.ArgumentParser:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from cli.interrupts import install
 
-from cli.entry import main
+install()  # before all other imports: Ctrl-C is no traceback at any time
+
+import importlib.util  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+from cli.entry import main  # noqa: E402
 
 if TYPE_CHECKING:
     from cli.main import More
