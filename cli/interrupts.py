@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, in one place: the first ends the command and lets it clean up, a second ends the process at once."""
+"""Ctrl-C and SIGTERM in one place: the first ends the command and lets it clean up, a second ends it at once."""
 
 from __future__ import annotations
 
