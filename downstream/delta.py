@@ -265,7 +265,11 @@ def storage_options(target: str, settings: Settings) -> dict[str, str]:
         url = urlsplit(client.url)
         account, key = str(client.account_name), getattr(client.credential, "account_key", None)
     if not settings.storage_connection:
-        access = {"azure_storage_token": credential(settings).get_token(_SCOPE).token}
+        access = {
+            "azure_storage_token": credential(settings.storage_client_id, in_azure=settings.in_azure)
+            .get_token(_SCOPE)
+            .token
+        }
     elif key:
         access = {"azure_storage_account_key": key}
     else:
