@@ -272,24 +272,24 @@ class FewerEvents(PermanentError):
         self.landed_project = landed_project
         self.exported_project = exported_project
 
-    @property
-    def difference(self) -> str:
-        """What was found, in one sentence."""
+    def difference(self, thousands: str = "") -> str:
+        """What was found, in one sentence. `thousands`: separates the digits of large numbers."""
+        landed, exported = (f"{count:,}".replace(",", thousands) for count in (self.landed, self.exported))
         if self.landed_project != self.exported_project:
             return (
-                f"{self.landed:,} events of project {self.landed_project} have landed, the export holds "
-                f"{self.exported:,} of project {self.exported_project}. Do the keys belong to the right project?"
+                f"{landed} events of project {self.landed_project} have landed, the export holds "
+                f"{exported} of project {self.exported_project}. Do the keys belong to the right project?"
             )
         lost = ""
         if self.exported >= self.landed and self.lost_hours:
             hours = ", ".join(map(str, self.lost_hours))
             lost = f", but none in hour {hours}, which had some"
-        return f"{self.landed:,} events have landed, the export holds {self.exported:,}{lost}."
+        return f"{landed} events have landed, the export holds {exported}{lost}."
 
     def __str__(self) -> str:
         return (
-            f"{self.day}: {self.difference} The landed day stays as it is. If Amplitude's answer is what you want, run "
-            f"the day again with replace: POST /api/exports/{self.day}?replace=true (on the command line: "
+            f"{self.day}: {self.difference()} The landed day stays as it is. If Amplitude's answer is what you want, "
+            f"run the day again with replace: POST /api/exports/{self.day}?replace=true (on the command line: "
             f"export {self.day} --replace)."
         )
 
@@ -300,7 +300,7 @@ class FewerEvents(PermanentError):
             "landed": self.landed,
             "exported": self.exported,
             "lost_hours": list(self.lost_hours),
-            "difference": self.difference,
+            "difference": self.difference(","),
         }
 
 

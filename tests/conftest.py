@@ -64,7 +64,7 @@ def container(
     name = f"test-{uuid.uuid4().hex}"
     if is_in_memory(request):
         memory = MemoryClient(name)
-        monkeypatch.setattr("shared.storage.connect._client", lambda _: memory)
+        monkeypatch.setattr("shared.storage.connect.open_client", lambda _: memory)
         yield memory  # type: ignore[misc]  # as much of a client as is asked for
         return
     with ContainerClient.from_connection_string(connection_string, name) as container:

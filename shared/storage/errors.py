@@ -38,14 +38,14 @@ _ROWS: dict[Kind, str] = {
         AccountBeingCreated ContainerBeingDeleted ContainerDisabled DeletePending FilesystemBeingDeleted InternalError
         InvalidBlockList Md5Mismatch OperationTimedOut ServerBusy SnapshotOperationRateExceeded SystemInUse""",
     # The blob is not there. Reading and deleting have a value for that; otherwise somebody took it away meanwhile.
-    "gone": "BlobNotFound PathNotFound ResourceNotFound",
+    "gone": "BlobNotFound PathNotFound",
     # It will not work until somebody acts.
     "denied": """
         AccountIsDisabled AuthenticationFailed AuthorizationFailure AuthorizationPermissionMismatch BlobArchived
         BlobBeingRehydrated BlobImmutableDueToPolicy ContainerNotFound DirectoryIsNotEmpty DirectoryNotEmpty
         FilesystemNotFound InsufficientAccountPermissions InvalidAuthenticationInfo LeaseIdMissing
         LeaseIdMismatchWithContainerOperation LeaseNotPresentWithContainerOperation NoAuthenticationInformation
-        SnapshotsPresent UnauthorizedBlobOverwrite
+        ResourceNotFound SnapshotsPresent UnauthorizedBlobOverwrite
         AccountAlreadyExists AppendPositionConditionNotMet BlobAccessTierNotSupportedForAccountType BlobNotArchived
         BlobTierInadequateForContentLength BlockCountExceedsLimit BlockListTooLong CannotChangeToLowerTier
         CannotDeleteFileOrDirectory CannotVerifyCopySource ClientCacheFlushDelay ConditionHeadersNotSupported
@@ -98,6 +98,7 @@ _ADVICE = {
     "BlobArchived": _ARCHIVE,
     "BlobBeingRehydrated": "The blob is on its way back from the archive tier: run the day again when it has arrived.",
     "BlobImmutableDueToPolicy": _PROTECTED,
+    "ResourceNotFound": "The account does not have it: is the name of the storage account in the settings right?",
     "ContainerNotFound": (
         "The container does not exist. Create the one that EXPORT_CONTAINER names, or deploy the template, which does."
     ),

@@ -115,7 +115,7 @@ def test_a_landed_day_whose_latest_run_failed_shows_both() -> None:
     opened = Parsed(section(MONTH, SATURDAY)).text
     assert "complete" in opened
     assert "latest run failed" in opened
-    assert "the export holds 198,256" in opened
+    assert "the export holds 198256" in opened
     assert "What to do:" in opened
 
 
