@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, date or settings, 130 ended by Ctrl
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def main(
     more: More | None = None,
 ) -> int:
     """Carry out a command. Returns its exit code."""
-    options, rest = _parser(program, more or {}).parse_known_args(arguments)
+    options, rest = _parser(program, {**_downstream(), **(more or {})}).parse_known_args(arguments)
     own = getattr(options, "own", None)
     if own:
         return int(own(rest))
@@ -66,6 +67,25 @@ def _set_up_logging(*, verbose: bool) -> None:
         logging.getLogger("azure").setLevel(logging.WARNING)
     else:
         logging.getLogger("amplitude_export").addHandler(logging.NullHandler())
+
+
+def _downstream() -> More:
+    """What brings the landed days further. `delta` needs requirements of its own, and is listed only with them."""
+
+    def mirror(arguments: Sequence[str]) -> int:
+        from downstream.mirror import main as run  # noqa: PLC0415 - each command loads what it needs
+
+        return run(list(arguments))
+
+    def delta(arguments: Sequence[str]) -> int:
+        from downstream.delta import main as run  # noqa: PLC0415 - as above
+
+        return run(list(arguments))
+
+    commands: dict[str, tuple[str, Command]] = {"mirror": ("copy the landed days into a folder", mirror)}
+    if importlib.util.find_spec("deltalake"):
+        commands["delta"] = ("load the landed days into a Delta table", delta)
+    return commands
 
 
 def _parser(program: str, more: Mapping[str, tuple[str, Command]]) -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ trap 'rm -rf "$scratch" build ./*.egg-info' EXIT
 .venv/bin/python -m uv pip install --quiet --python "$scratch/venv/bin/python" "$scratch"/*.whl
 cd "$scratch"
 venv/bin/amplitude-export --help >/dev/null
+venv/bin/amplitude-export mirror --help >/dev/null
 venv/bin/amplitude-export coverage --to 2025-11-04 2>said && code=0 || code=$?
 if [ "$code" != 2 ] || ! grep -q EXPORT_STORAGE said; then
     echo "amplitude-export coverage ended with $code:" && cat said

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
+import azure.functions as func
 import pytest
 import requests
 from azure.storage.blob import ContainerClient
@@ -21,9 +23,39 @@ from shared.dates import newest_complete_day
 from shared.days.coverage import read_coverage
 from shared.errors import FewerEvents
 from shared.runs.messages import Order
+from shared.web import routes
 
 DAY = date(2025, 11, 4)
 WAIT_SECONDS = 60
+
+
+@pytest.mark.in_memory
+def test_with_a_prefix_each_view_shows_the_landed_day(environ: dict[str, str], simulator: Simulator) -> None:
+    """JSON, page, list and downloads go by whole blob names, prefix included."""
+    with open_app(environ | {"EXPORT_PREFIX": "shop/a "}) as app:
+        app.runs.run_now(Order(DAY, trigger="test"))
+
+        def get(route: Callable[..., func.HttpResponse], accept: str, **params: str) -> str:
+            url, day = f"http://app.example/api/exports/{DAY}", {"date": str(DAY)}
+            request = func.HttpRequest(
+                "GET", url, headers={"Accept": accept}, params=params, route_params=day, body=b""
+            )
+            answer = route(app, request)
+            assert answer.status_code == 200
+            return answer.get_body().decode()
+
+        names = [file["name"] for file in json.loads(get(routes.status, "*/*"))["manifest"]["files"]]
+        assert {name.partition(f"events/date={DAY}/")[0] for name in names} == {"shop/a "}
+        page = get(routes.status, "text/html")
+        assert [name for name in names if name not in page] == []
+        assert "failed" not in re.sub(
+            "<style>.*?</style>|<script>.*?</script>|<svg.*?</svg>", "", page, flags=re.DOTALL
+        )
+        assert json.loads(get(routes.status, "*/*", download="manifest"))["files"][0]["name"] == names[0]
+        assert "put manifest" in get(routes.status, "*/*", download="log")
+        (row,) = json.loads(get(routes.coverage, "*/*", **{"from": str(DAY), "to": str(DAY)}))["days"]
+        assert row["status"] == "complete"
+    assert len(names) == len(simulator.member_bytes(DAY))
 
 
 def post(host: FunctionsHost, path: str) -> requests.Response:
