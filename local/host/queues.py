@@ -119,12 +119,12 @@ class QueueTrigger:
             log.warning("Queue %s, message %s: %s", self._queue.queue_name, message.id, error)
 
     async def _succeeds(self, message: QueueMessage) -> bool:
-        if (message.dequeue_count or 0) > self._rules.max_dequeue_count:
-            return False  # its last try died without a word
+        if self._poison and (message.dequeue_count or 0) > self._rules.max_dequeue_count:
+            return False  # each of its tries died
         try:
-            text = base64.b64decode(message.content, validate=True).decode()
+            text = _decoded(message).decode()
         except ValueError:
-            log.error("Queue %s, message %s is no base64 text", self._queue.queue_name, message.id)  # noqa: TRY400 - known
+            log.error("Queue %s, message %s is not base64 text", self._queue.queue_name, message.id)  # noqa: TRY400 - known
             return False
         try:
             await self._worker.run(self._function, protos.TypedData(string=text), _metadata(message, text))
@@ -134,13 +134,11 @@ class QueueTrigger:
 
     async def _try_again_or_give_up(self, message: QueueMessage) -> None:
         if self._poison is None:
-            return  # as the real host: nowhere to put it, so it stays invisible until its time is over
-        if (message.dequeue_count or 0) < self._rules.max_dequeue_count:
+            return  # as the real host: it stays invisible until its time is over, and is tried again without end
+        if _is_base64(message) and (message.dequeue_count or 0) < self._rules.max_dequeue_count:
             await self._queue.update_message(message, visibility_timeout=self._rules.retry_seconds)
             return
-        log.warning(
-            "Message %s failed %d times: moved to %s", message.id, message.dequeue_count, self._poison.queue_name
-        )
+        log.warning("Message %s has reached MaxDequeueCount: moved to %s", message.id, self._poison.queue_name)
         await _send(self._poison, message.content)
         await self._queue.delete_message(message)
 
@@ -162,6 +160,20 @@ class QueueTrigger:
                 message.pop_receipt = renewed.pop_receipt
             except AzureError as error:
                 log.warning("Queue %s, message %s not renewed: %s", self._queue.queue_name, message.id, error)
+
+
+def _decoded(message: QueueMessage) -> bytes:
+    """The bytes of a message. White space within base64 is fine. Raises ValueError for anything else."""
+    return base64.b64decode("".join(message.content.split()), validate=True)
+
+
+def _is_base64(message: QueueMessage) -> bool:
+    """Whether the listener can decode a message. The real one moves any other to the poison queue at once."""
+    try:
+        _decoded(message)
+    except ValueError:
+        return False
+    return True
 
 
 async def _send(queue: QueueClient, content: str) -> None:
