@@ -42,7 +42,10 @@ Messages = func.Out[List[str]]  # noqa: UP006 - Microsoft's worker takes Out[Lis
 @functools.cache
 def opened() -> App:
     """The app of this process: settings are read once, connections are kept. A failure is not remembered."""
-    return connections.enter_context(open_app(os.environ))
+    environ = dict(os.environ)
+    if sign_in_problem(environ):
+        environ.pop("EXPORT_HTTP_AUTH", None)  # the routes refuse by themselves; the nights go on
+    return connections.enter_context(open_app(environ))
 
 
 @app.function_name("nightly")

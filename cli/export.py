@@ -61,7 +61,8 @@ def _days(options: argparse.Namespace, now: datetime) -> list[date]:
         days = [now.date() - DAY if options.day == "yesterday" else parse_day(options.day)]
     elif options.first or options.missing:
         last = parse_day(options.last) if options.last else newest_complete_day(now)
-        first = parse_day(options.first) if options.first else last - timedelta(days=DEFAULT_DAYS - 1)
+        before = min(timedelta(days=DEFAULT_DAYS - 1), last - date.min)
+        first = parse_day(options.first) if options.first else last - before
         if first > last:
             raise InvalidDate(f"The range is empty: --from {first} is after --to {last}.")
         days = days_between(first, last)

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from shared.dates import HOURS
 from shared.export.fetch import Progress
+from shared.text import visible
 
 PLAIN_SECONDS = 10
 """How often a plain line is written."""
@@ -72,6 +73,9 @@ class ExportProgress:
 
 def describe(progress: Progress) -> str:
     """The figures of a running export in a few words."""
+    if progress.retry_at:
+        reason = visible(progress.retry_reason or "")
+        return f"attempt {progress.attempt} failed, the next one begins at {progress.retry_at}: {reason}"
     if not progress.download_bytes:
         return "waiting for Amplitude's answer"
     return f"{progress.bytes / 1e6:,.0f} MB from {progress.download_bytes / 1e6:,.0f} MB"

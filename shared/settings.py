@@ -97,10 +97,14 @@ def uses_entra(environ: Mapping[str, str]) -> bool:
 
 
 def sign_in_problem(environ: Mapping[str, str]) -> str:
-    """Why nobody may call the routes: the settings rely on a sign-in that is off. Empty if all is well.
+    """Why nobody may call the routes: who may is unclear, or the settings rely on a sign-in that is off; else empty.
 
     It concerns the routes alone: the timer and the queues go on.
     """
+    reader = _Reader(environ)
+    reader.http_auth()
+    if reader.problems:
+        return f"{reader.problems[0]}: until then the routes stay shut, and the nights go on"
     if not uses_entra(environ) or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
         return ""
     return (
@@ -175,7 +179,7 @@ def _load(reader: _Reader) -> Settings:
         recheck=reader.choice("EXPORT_RECHECK", "all", ("all", "empty-hours", "off")),  # type: ignore[arg-type]
         start_date=reader.day("EXPORT_START_DATE"),
         retention_days=reader.whole("EXPORT_RETENTION_DAYS", 0, 0, MAX_DAYS),
-        http_auth=reader.choice("EXPORT_HTTP_AUTH", "function", ("function", "entra")),  # type: ignore[arg-type]
+        http_auth=reader.http_auth(),
         window_hours=reader.whole("EXPORT_WINDOW_HOURS", 24, 1, 24),
         max_attempts=reader.whole("EXPORT_MAX_ATTEMPTS", 5, 1, 100),
         retry_seconds=reader.decimal("EXPORT_RETRY_SECONDS", 1.0, 0.0, 60.0),
@@ -226,6 +230,9 @@ class _Reader:
             self._wrong(name, f"must be {', '.join(choices[:-1])} or {choices[-1]}{self._shown(value)}")
             return default
         return value
+
+    def http_auth(self) -> Literal["function", "entra"]:
+        return self.choice("EXPORT_HTTP_AUTH", "function", ("function", "entra"))  # type: ignore[return-value]
 
     def matching(self, name: str, default: str, test: Callable[[str], bool], expected: str) -> str:
         value = self.text(name, default)

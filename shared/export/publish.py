@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from shared.days.documents import metadata_number
 from shared.days.manifest import LOW_VOLUME, LandedFile, Manifest, compare, compare_volume, empty_hours
 from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, StorageUnavailable
 from shared.export.fetch import FetchedWindow, StagedFile, Try
@@ -149,9 +150,8 @@ class DayExport:
         found: list[tuple[date, int]] = []
         for blob in self.container.blobs(self.names.folder("manifests")):
             day = self.names.day_of(blob.name, "manifests")
-            events = blob.metadata.get("events", "")
-            if day is not None and day < self.try_.day and events.isdigit():
-                found.append((day, int(events)))
+            if day is not None and day < self.try_.day and "events" in blob.metadata:
+                found.append((day, metadata_number(blob.metadata, "events")))
         return [events for _, events in sorted(found)]
 
     def _commit(self, commits: Sequence[StagedFile]) -> None:

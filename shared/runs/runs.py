@@ -270,7 +270,9 @@ class Runs:
         return locked_at
 
     def _complete(self, lock: DayLock, manifest: Manifest) -> None:
-        self._end(lock, RunState.COMPLETE, None, progress=_totals(manifest))
+        attempt = max((request.attempts for request in manifest.requests), default=1)
+        progress = {**_totals(manifest), "hours_done": HOURS, "attempt": attempt}
+        self._end(lock, RunState.COMPLETE, None, progress=progress)
         log(logging.INFO, "run_complete", **_fields(lock.status), **_figures(manifest))
 
     def _record(self, lock: DayLock, error: BaseException, *, comes_back: bool) -> None:

@@ -50,15 +50,14 @@ def check(request: func.HttpRequest, caller: Caller, environ: Mapping[str, str])
     """Refuse whoever may not do this.
 
     Raises:
-        Problem: 503 if the platform's sign-in is off although the settings rely on it, 401 without a sign-in, 403
+        Problem: 503 if EXPORT_HTTP_AUTH is wrong, or relies on a sign-in that is off, 401 without a sign-in, 403
             for another provider, for a change without the role, and for a change from another site's page.
 
     """
     changes = request.method in ("POST", "DELETE")
+    if off := sign_in_problem(environ):
+        raise Problem(503, off, title="App settings are missing or wrong")
     if uses_entra(environ):
-        off = sign_in_problem(environ)
-        if off:
-            raise Problem(503, off, title="App settings are missing or wrong")
         if caller.name == "nobody":
             raise Problem(401, "Sign in first: these routes are for members of the organisation (Microsoft Entra ID).")
         if caller.provider != "aad":

@@ -31,7 +31,7 @@ from shared.web.answers import Problem, as_file, as_json, as_page, as_problem
 
 MAX_DAYS = 366
 DEFAULT_DAYS = 30
-NOT_SIGNED_IN, FORBIDDEN, NOT_FOUND = 401, 403, 404
+NOT_SIGNED_IN, NOT_FOUND = 401, 404
 LOGGED = ("date", "from", "to", "replace", "missing")
 """What a log line says of a request's address."""
 MAX_LOGGED = 40
@@ -52,7 +52,7 @@ def answer(
         response = route()
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets no stack trace
         problem = _problem(error)
-        if request.method != "GET" or problem.status in (NOT_SIGNED_IN, FORBIDDEN):
+        if request.method != "GET" or problem.status != NOT_FOUND:
             _note(logging.WARNING, "http_refused", request, caller, problem.status, reason=problem.detail)
         return _refusal(request, problem, environ)
     if request.method != "GET":

@@ -140,7 +140,7 @@ class TestHost:
             host.fire_timer("nightly")
         lines = [json.loads(line.message) for line in host.log_lines() if line.logger == "amplitude_export"]
         told = [line["event"] for line in lines]
-        assert (told.count("settings_invalid"), told.count("http_refused"), len(told)) == (5, 2, 7)
+        assert (told.count("settings_invalid"), told.count("http_refused"), len(told)) == (5, 4, 9)
         assert simulator.requests == []
 
 

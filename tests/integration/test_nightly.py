@@ -109,6 +109,17 @@ class TestLookBack:
             work(app, order)
         assert queued(night(app)) == days_before(0)
 
+    def test_no_metadata_of_another_day_stops_a_day(self, app: App) -> None:
+        """Nor is a figure taken that no day can have."""
+        name, figures = app.runs.names.manifest(NEWEST - ONE_DAY), {"status": "complete", "events": "9" * 4301}
+        app.container.put(name, b"{}", figures, over=None)
+        work(app, Order(NEWEST))
+        document = app.container.read(app.runs.names.status(NEWEST))
+        assert document
+        status = json.loads(document.data)
+        assert status["status"] == "complete"
+        assert (status["progress"]["hours_done"], status["progress"]["attempt"]) == (24, 1)
+
     def test_a_day_in_the_queue_gets_no_second_message(self, app: App, clock: Clock) -> None:
         """Until an hour has gone by: its message may be lost."""
         night(app)

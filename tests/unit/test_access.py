@@ -59,6 +59,12 @@ def test_while_the_sign_in_is_off_nobody_may(method: str, headers: dict[str, str
     assert (code, "WEBSITE_AUTH_ENABLED" in body) == (503, True)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_while_it_is_unclear_who_may_nobody_may(method: str) -> None:
+    code, body = answer(method, WRITER, {"EXPORT_HTTP_AUTH": "entraa", "WEBSITE_AUTH_ENABLED": "True"})
+    assert (code, "EXPORT_HTTP_AUTH must be function or entra" in body) == (503, True)
+
+
 BROKEN = ["", "%", "eyJ9", "bm90IGpzb24=", "é", "A" * 8000]
 NOT_PRINCIPALS = [{"X-MS-CLIENT-PRINCIPAL": text} for text in BROKEN] + [
     encoded(text)

@@ -16,8 +16,10 @@ import pytest
 from cli import entry, export
 from cli.main import main
 from cli.output import SafeStream
+from cli.progress import describe
 from cli.settings import find_settings
 from shared.errors import SettingsError
+from shared.export.fetch import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,6 +90,7 @@ def test_a_range_that_is_none_is_2(arguments: list[str]) -> None:
 
 def test_the_first_days_of_the_calendar_are_no_crash(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["coverage", "--to", "0001-01-05"]) == 2, "only the settings are missing"
+    assert main(["export", "--missing", "--to", "0001-01-05"]) == 2, "here too"
     shown = capsys.readouterr().err
     assert "EXPORT_STORAGE" in shown
     assert "AMP_" not in shown, "who reads the container needs no Amplitude keys"
@@ -194,3 +197,8 @@ def test_the_package_needs_what_the_command_line_needs() -> None:
     assert set(project["project"]["dependencies"]) == wanted - {"azure-functions", "azure-storage-queue", "jinja2"}
     packages = {".".join(file.relative_to(ROOT).parent.parts) for file in (ROOT / "shared").rglob("__init__.py")}
     assert set(project["tool"]["setuptools"]["packages"]) == packages | {"cli", "downstream"}
+
+
+def test_a_pending_retry_is_shown_with_its_reason() -> None:
+    progress = Progress(attempt=2, download_bytes=9, retry_at="2025-11-05T03:30:02Z", retry_reason="503\x1b[2J")
+    assert describe(progress) == r"attempt 2 failed, the next one begins at 2025-11-05T03:30:02Z: 503\u001b[2J"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,22 @@ def test_no_setting_keeps_the_app_from_loading(wrong: dict[str, str]) -> None:
         [sys.executable, "-c", IMPORTED], cwd=ROOT, env=os.environ | wrong, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, str(len(BINDINGS))), done.stderr
+
+
+def test_a_wrong_setting_of_the_routes_does_not_stop_the_nights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str | None] = []
+
+    def open_app(environ: dict[str, str]) -> ExitStack:
+        seen.append(environ.get("EXPORT_HTTP_AUTH"))
+        return ExitStack()
+
+    monkeypatch.setattr(function_app, "open_app", open_app)
+    for value in ("entraa", "function"):
+        monkeypatch.setenv("EXPORT_HTTP_AUTH", value)
+        function_app.opened.__wrapped__()
+    assert seen == [None, "function"]
 
 
 STOPPED = """

@@ -286,6 +286,7 @@ def test_sign_in_must_be_on_where_it_is_relied_on() -> None:
         assert load_settings(LAPTOP | environ).http_auth == "entra"
     assert not sign_in_problem({"EXPORT_HTTP_AUTH": "entra", "WEBSITE_AUTH_ENABLED": "True"})
     assert not sign_in_problem({})
+    assert "EXPORT_HTTP_AUTH must be function or entra" in sign_in_problem({"EXPORT_HTTP_AUTH": "none"})
     assert not uses_entra({})
 
 
