@@ -58,7 +58,7 @@ def _say(contender: Contender, run: Figures) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local bench", description=__doc__)
     parser.add_argument("--size", type=float, default=1.4, metavar="GB", help="of the day, decompressed (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are of so many runs (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs that each median is taken from (%(default)s)")
     parser.add_argument(
         "--only",
         nargs="+",

@@ -1,8 +1,8 @@
 """`python -m bench.sink CERTIFICATE [SECONDS [RATE]]`: what exports and their rivals need of Blob Storage's REST API.
 
-Blocks are taken and forgotten; only their sizes are kept, and small blobs as a whole. It waits so many seconds before
-each answer, and takes at most so many bytes of bodies a second, as a network between would do. `GET /requests` says how
-many requests came.
+Blocks are taken and forgotten; only their sizes are kept, and small blobs as a whole. It waits SECONDS before each
+answer, and takes at most RATE bytes of bodies a second, as a network between would do. `GET /requests` says how many
+requests came.
 """
 
 from __future__ import annotations

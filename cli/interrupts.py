@@ -10,7 +10,7 @@ import threading
 from types import FrameType
 
 SOON = 0.01
-"""After so many seconds a signal is delivered again that a finalizer swallowed."""
+"""Seconds after which a signal is delivered again that a finalizer swallowed."""
 
 
 class _Ends:

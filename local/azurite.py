@@ -174,7 +174,7 @@ class Azurite:
         raise AzuriteError(f"Azurite did not come up within {_START_SECONDS} s:\n{self._printed()}")
 
     def _printed(self) -> str:
-        # Opened anew: the child writes at the file position that it shares with our own descriptor.
+        # Opened again: the child writes at the file position that it shares with our own descriptor.
         return Path(self._output.name).read_text(errors="replace") if self._output else ""
 
     def _lock_location(self) -> None:

@@ -81,7 +81,7 @@ def newest_complete_day(now: datetime) -> date:
 
 
 def oldest_kept_day(now: datetime, retention_days: int) -> date:
-    """The oldest day within a retention of so many days before today (UTC); 0 keeps for ever."""
+    """The oldest day within a retention, counted in days before today (UTC); 0 keeps for ever."""
     if retention_days == 0:
         return date.min
     today = now.astimezone(UTC).date()

@@ -32,7 +32,7 @@ class Form:
 
 
 class Payload:
-    """Bytes that need not be in memory: `read` begins anew at each call and gives the same. What is small is kept."""
+    """Bytes that need not be in memory: each call of `read` gives the same bytes. What is small is kept."""
 
     def __init__(self, read: Callable[[], Iterable[bytes]]) -> None:
         self.read = read

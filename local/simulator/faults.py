@@ -53,13 +53,13 @@ class Fault:
     flip: int | None = None
     """The byte at this offset (from the end if negative) is wrong in one bit."""
     cut: int | None = None
-    """The connection ends after so many bytes; before the status line at -1."""
+    """The connection ends after this many bytes; before the status line at -1."""
     reset: bool = False
     """A cut is a reset (RST), not an orderly end (FIN)."""
     pause: float | Gate = 0
     """Seconds, or a gate, to wait at `pause_at`."""
     pause_at: int = -1
-    """Before the status line at -1, else after so many bytes."""
+    """Before the status line at -1, else after this many bytes."""
     drip: float = 0
     """Seconds between any two pieces of `drip_bytes`."""
     drip_bytes: int = 1024

@@ -189,7 +189,7 @@ class DayExport:
     def _check_age(self) -> None:
         # The sweep takes what is older than any try lives: one that slept for so long may have lost its blobs to it.
         if self.clock() - self.try_.started_at > LONGEST_TRY:
-            raise Displaced(f"The export of {self.try_.day} took longer than a try may live; it begins anew.")
+            raise Displaced(f"The export of {self.try_.day} took longer than a try may live; it begins again.")
 
     def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
         """Delete what the day no longer lists: the replaced files, and what dead tries left before this one began."""

@@ -37,7 +37,7 @@ _ROWS: dict[Kind, str] = {
     "busy": """
         AccountBeingCreated ContainerBeingDeleted ContainerDisabled DeletePending FilesystemBeingDeleted InternalError
         InvalidBlockList Md5Mismatch OperationTimedOut ServerBusy SnapshotOperationRateExceeded SystemInUse""",
-    # The blob is not there. Reading and deleting have a value for that; otherwise somebody took it away meanwhile.
+    # The blob is not there. Reading and deleting have a value for that; otherwise somebody deleted it meanwhile.
     "gone": "BlobNotFound PathNotFound",
     # It will not work until somebody acts.
     "denied": """

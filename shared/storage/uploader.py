@@ -104,7 +104,7 @@ class Uploader:
         return Upload(self, name, block_prefix)
 
     def stage(self, name: str, block_id: str, pieces: Sequence[bytes], size: int) -> None:
-        """Stage a block of so many bytes as soon as the budget allows."""
+        """Stage a block of `size` bytes as soon as the budget allows."""
         self._submit(self._pool, self._staging, size, lambda: self._stage(name, block_id, pieces))
 
     def hash(self, update: Callable[[], None], size: int) -> None:

@@ -49,7 +49,7 @@ def _open(session: duckdb.DuckDBPyConnection, path: str) -> BinaryIO:
 
 
 def _rejected(session: duckdb.DuckDBPyConnection, file: BinaryIO) -> Iterator[tuple[int, str, bytes]]:
-    """Number, reason and bytes of each line that is no event. A blank line is no line."""
+    """Number, reason and bytes of each line that is not an event. A blank line is no line."""
     for batch in batched(((number, line.strip()) for number, line in enumerate(file, 1)), BATCH):
         texts = {}
         for number, line in batch:
