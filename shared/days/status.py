@@ -174,6 +174,7 @@ def _progress(document: Mapping[str, Any]) -> dict[str, Any]:
 def _error(document: Mapping[str, Any]) -> RunError:
     # A long message is cut rather than refused: the rest of the status counts more.
     message, details = str(document["message"])[:LONGEST_TEXT], document.get("details")
+    json.dumps([message, details], ensure_ascii=False).encode()  # see `text`
     return RunError(text(document["type"]), message, dict(details) if details else {})
 
 

@@ -24,7 +24,7 @@ from shared.days.manifest import (
     hour_events,
 )
 from shared.days.state import RunState
-from shared.days.status import RunError, RunStatus
+from shared.days.status import RunError, RunStatus, read_status
 from shared.errors import BadRequest, InvalidManifest
 
 NOV_4 = date(2025, 11, 4)
@@ -362,3 +362,12 @@ def test_figures_in_metadata_that_a_stranger_wrote_are_bounded() -> None:
     """Thousands of digits cost time and raise an error of their own: they count as none."""
     found = Landed.from_metadata({"events": "9" * 4301, "bytes": "-1", "files": "x", "empty_hours": "1," * 9999})
     assert (found.events, found.bytes, found.files, len(found.empty_hours)) == (0, 0, 0, 24)
+
+
+@pytest.mark.parametrize("field", ["run_id", "trigger", "error"])
+def test_half_a_surrogate_pair_is_refused(field: str) -> None:
+    """No answer, and no status that is written back, could hold it."""
+    status = {"date": "2025-11-04", "status": "failed", "run_id": "r", "trigger": "timer"}
+    half = {"type": "T", "message": "m", "details": {"of": "\ud800"}} if field == "error" else "\ud800"
+    assert read_status(json.dumps(status).encode(), "s")
+    assert read_status(json.dumps(status | {field: half}).encode(), "s") is None
