@@ -12,6 +12,9 @@ from local.azurite import Azurite
 from local.simulator import Simulator
 from tests.doubles.memory import MemoryClient
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job; the processes that tests start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 _FOREIGN_PREFIXES = ("AMP_", "EXPORT_", "AZURE", "AZURITE_", "IDENTITY_", "MSI_", "WEBSITE_")
 _FOREIGN_SUFFIXES = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
