@@ -19,8 +19,12 @@ class _Ends:
     def __init__(self) -> None:
         self.number = 0
         self.swallowed = False
+        self.in_hook = False
 
     def __call__(self, number: int, _: FrameType | None) -> None:
+        if self.in_hook:  # an exception would be swallowed here too
+            threading.Timer(SOON, _deliver, (number,)).start()
+            return
         if self.number and not self.swallowed:
             os._exit(128 + number)
         self.number, self.swallowed = number, False
@@ -31,8 +35,9 @@ class _Ends:
     def unraisable(self, unraisable: sys.UnraisableHookArgs, /) -> None:
         """Deliver a signal again whose exception Python would print and forget: it was raised in a finalizer."""
         if self.number and issubclass(unraisable.exc_type, (KeyboardInterrupt, SystemExit)):
-            self.swallowed = True
+            self.in_hook = self.swallowed = True
             threading.Timer(SOON, _deliver, (self.number,)).start()
+            self.in_hook = False
         else:
             sys.__unraisablehook__(unraisable)
 
