@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from azure.storage.blob import ContainerClient
+from hypothesis import HealthCheck, settings
 
 from local.azurite import Azurite
 from local.simulator import Simulator
@@ -14,6 +15,10 @@ from tests.doubles.memory import MemoryClient
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job; the processes that tests start inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _FOREIGN_PREFIXES = ("AMP_", "EXPORT_", "AZURE", "AZURITE_", "IDENTITY_", "MSI_", "WEBSITE_")
 _FOREIGN_SUFFIXES = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
