@@ -21,6 +21,8 @@ from local.simulator import Simulator
 from shared import stop
 from shared.app import App, open_app
 from shared.dates import DAY as ONE_DAY
+from shared.days.state import RunState
+from shared.days.status import RunStatus
 from shared.errors import Interrupted, InvalidMessage, PermanentError, TransientError
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
@@ -217,6 +219,23 @@ class TestLookBack:
         assert len(messages) == LOOKBACK + 1
         (line,) = events_of(caplog, "nightly_done")
         assert (line["past_due"], line["queued"]) == (True, LOOKBACK + 1)
+
+
+class TestWhatANewRunTakesOver:
+    """Of the run before it, and of the days."""
+
+    def test_what_proved_too_large(self, app: App) -> None:
+        before = RunStatus(NEWEST, RunState.FAILED, "old", "timer", max_window_hours=6)
+        app.container.put(app.runs.names.status(NEWEST), before.to_json(), {}, over=None)
+        assert app.runs.ask(NEWEST, "http").status.max_window_hours == 6
+
+    def test_not_when_it_was_queued_nor_its_volume(self, app: App) -> None:
+        night(app, lookback_days=0)
+        for _ in range(2):
+            assert app.runs.run_now(Order(NEWEST)).volume is None, "there is no day before it"
+        document = app.container.read(app.runs.names.status(NEWEST))
+        assert document
+        assert json.loads(document.data)["queued_at"] is None
 
 
 class TestSweep:

@@ -114,6 +114,16 @@ def test_a_content_encoding_is_not_undone(amplitude: Amplitude, simulator: Simul
     assert body(amplitude) == b"".join(simulator.archive(DAY))
 
 
+def test_an_answer_without_a_coding_is_asked_for(settings: Settings) -> None:
+    """A proxy may code what the client says it takes; an archive is checked as it was sent."""
+    asked: list[str] = []
+    with requests.Session() as session:
+        session.hooks["response"].append(lambda answer, **_: asked.append(answer.request.headers["Accept-Encoding"]))
+        with Amplitude(session, settings).fetch(whole_day(DAY)):
+            pass
+    assert asked == ["identity"]
+
+
 def test_no_events_are_a_value(amplitude: Amplitude, simulator: Simulator) -> None:
     simulator.forget(DAY)
     assert body(amplitude) is None
