@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 SOON = 0.01
-"""Seconds after which a signal is delivered again that a finalizer swallowed."""
+"""How often a signal that a finalizer swallowed is sent again, in seconds, until it ends the command."""
 
 
 class _Ends:
@@ -22,9 +23,8 @@ class _Ends:
         self.in_hook = False
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        if self.in_hook:  # an exception would be swallowed here too
-            threading.Timer(SOON, _deliver, (number,)).start()
-            return
+        if self.in_hook:
+            return  # an exception would be swallowed here too; the signal is sent again
         if self.number and not self.swallowed:
             os._exit(128 + number)
         self.number, self.swallowed = number, False
@@ -36,10 +36,15 @@ class _Ends:
         """Deliver a signal again whose exception Python would print and forget: it was raised in a finalizer."""
         if self.number and issubclass(unraisable.exc_type, (KeyboardInterrupt, SystemExit)):
             self.in_hook = self.swallowed = True
-            threading.Timer(SOON, _deliver, (self.number,)).start()
+            threading.Thread(target=self._send_again, daemon=True).start()
             self.in_hook = False
         else:
             sys.__unraisablehook__(unraisable)
+
+    def _send_again(self) -> None:
+        while self.swallowed:
+            time.sleep(SOON)
+            _deliver(self.number)
 
 
 def _deliver(number: int) -> None:
