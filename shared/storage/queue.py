@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.queue import ExponentialRetry, QueueClient
 
 from shared.errors import StorageDenied
 from shared.http import Session
 from shared.storage.connect import CONNECT_SECONDS, READ_SECONDS, credential
 from shared.storage.errors import translated
+
+if TYPE_CHECKING:
+    from azure.storage.queue import QueueClient
 
 PEEKED = 32
 """How many messages the service shows at most."""
@@ -49,6 +52,8 @@ class Queue:
 @contextmanager
 def open_queue(environ: Mapping[str, str], name: str, *, in_azure: bool) -> Iterator[Queue]:
     """A queue of the account that `AzureWebJobsStorage` names, by connection string or by identity."""
+    # Imported where it is used: only the nightly timer looks into a queue, and every cold start would wait for it.
+    from azure.storage.queue import ExponentialRetry, QueueClient  # noqa: PLC0415
 
     def setting(suffix: str = "") -> str:
         return environ.get(f"AzureWebJobsStorage{suffix}", "").strip()
