@@ -44,7 +44,7 @@ infra: setup-tests ## every check of templates, queries and workflows that this 
 audit: setup ## secrets in the tree, known weaknesses of dependencies
 	@.ci/audit
 
-lock: setup ## pins the requirements anew
+lock: setup ## pin the requirements again
 	@for set in requirements:3.12 requirements-cli:3.12 requirements-test:3.12 requirements-delta:3.12 requirements-dev:3.13 infra/requirements-checkov:3.13; do \
 		$(PY) -m uv pip compile --quiet --upgrade --universal --python-version $${set#*:} --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" $${set%:*}.in -o $${set%:*}.txt; done
