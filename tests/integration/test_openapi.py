@@ -23,9 +23,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-import function_app
 from local.host import FunctionsHost
 from local.simulator import Fault, Simulator
+from tests.functions import functions
 
 ROOT = Path(__file__).resolve().parents[2]
 DESCRIPTION: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def test_the_description_is_one() -> None:
 def routes_of_the_app() -> dict[tuple[str, str], str]:
     """Method and path of each HTTP function, with its name."""
     found = {}
-    for function in function_app.app.get_functions():
+    for function in functions():
         facts: dict[str, Any] = json.loads(str(function))
         trigger = next(binding for binding in facts["bindings"] if binding["type"].lower().endswith("trigger"))
         for method in trigger.get("methods", []):

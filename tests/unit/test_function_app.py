@@ -22,12 +22,12 @@ from shared.errors import ExportError, SettingsError, StorageUnavailable
 from shared.export import publish
 from shared.runs import lock, nightly, runs
 from shared.runs.poison import is_decodable
+from tests.functions import functions
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = json.loads((ROOT / "host.json").read_text())
 BINDINGS: dict[str, list[dict[str, Any]]] = {
-    str(function.get_function_name()): json.loads(str(function))["bindings"]
-    for function in function_app.app.get_functions()
+    str(function.get_function_name()): json.loads(str(function))["bindings"] for function in functions()
 }
 
 
