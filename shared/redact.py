@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import unicodedata
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
@@ -12,6 +13,7 @@ SHORTEST_RUN, SHORTEST_WORDS = 8, 12
 """This many characters of a secret in a row give it away; the second number without a digit, as words have none."""
 SHORTEST_SECRET = 6
 """What is shorter may be a common word, and is masked only if it is repeated as it is."""
+_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
 
 
 class Redaction:
@@ -19,10 +21,10 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str], pairs: Iterable[str] = ()) -> None:
         secrets, pairs = [secret for secret in secrets if secret], list(pairs)
-        coded = [base64.b64encode(text.encode()).decode() for text in (*secrets, *pairs)]
+        coded = [code(text.encode()) for text in (*secrets, *pairs) for code in (_base64, bytes.hex)]
         self._forms = sorted({*secrets, *coded, *map(quote, secrets), *map(_quoted, (*secrets, *coded))}, key=len)
         # Inside a longer text, base64 of the same bytes has one of three forms.
-        inner = [base64.b64encode(bytes(skip) + s.encode()).decode()[4:-4] for s in secrets for skip in range(3)]
+        inner = [_base64(bytes(skip) + s.encode())[4:-4] for s in secrets for skip in range(3)]
         bare = [form for form in map(_bare, (*self._forms, *inner)) if len(form) >= SHORTEST_SECRET]
         runs = {run for form in bare for run in _runs(form, SHORTEST_RUN) if not run.isalpha()}
         self._found_by = runs | {run for form in bare for run in _runs(form, SHORTEST_WORDS)}
@@ -40,8 +42,11 @@ class Redaction:
 
     def finds(self, text: str) -> bool:
         """Whether a part of a secret can be read from the text."""
-        readings = {_bare(reading) for reading in (text, html.unescape(text), unquote(text))}
-        return any(run in reading for run in self._found_by for reading in readings)
+        readings = {text}
+        for _ in range(2):  # a page quotes what a log has escaped
+            readings |= {decode(reading) for reading in readings for decode in (html.unescape, unquote, _unescaped)}
+        bare = set(map(_bare, readings))
+        return any(run in reading for run in self._found_by for reading in bare)
 
 
 def _runs(form: str, length: int) -> Iterable[str]:
@@ -53,6 +58,15 @@ def _quoted(text: str) -> str:
     return quote(text, safe="")
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unescaped(text: str) -> str:
+    r"""The text with `\x41` and `\u0041` read as JSON and programs write them."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
+
+
 def _bare(text: str) -> str:
-    """What is left of a text without everything that may break up a secret."""
-    return "".join(filter(str.isalnum, text)).casefold()
+    """What is left of a text without everything that may break up a secret, wide letters as plain ones."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text))).casefold()

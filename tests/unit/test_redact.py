@@ -20,6 +20,7 @@ FORMS = {
     "upper case": SECRET.upper(),
     "base64": base64.b64encode(SECRET.encode()).decode(),
     "base64 inside more": base64.b64encode(f"a={SECRET}".encode()).decode(),
+    "hexadecimal": SECRET.encode().hex(),
     "the header": PAIR,
     "the header, lower case": PAIR.lower(),
     "URL-encoded": quote(SECRET, safe=""),
@@ -36,6 +37,10 @@ BREAKS: dict[str, Callable[[str], str]] = {
     "other signs": "\u200b".join,
     "entities": lambda form: "".join(f"&#{ord(c)};" for c in form),
     "percents": lambda form: "".join(f"%{ord(c):02x}" for c in form),
+    "percents in entities": lambda form: "".join(f"&#37;{ord(c):02x}" for c in form),
+    "escapes": lambda form: "".join(f"\\x{ord(c):02X}" for c in form),
+    "escapes of JSON": lambda form: "".join(f"\\u{ord(c):04x}" for c in form),
+    "wide letters": lambda form: "".join(chr(ord(c) + 0xFEE0) for c in form),
 }
 
 
