@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -75,6 +77,27 @@ def test_the_runbook_says_of_each_error_what_the_code_says() -> None:
         rows.append(f"| `{name}` | {again} | {errors.meaning(kind)} | {kind.advice} |")
     runbook = (ROOT / "docs" / "operations.md").read_text()
     assert re.findall(r"^\| `[A-Z]\w+` \| (?:yes|no) \|.*", runbook, re.MULTILINE) == rows, "\n".join(rows)
+
+
+def log_lines_of(source: Path) -> Iterator[tuple[str, str, set[str]]]:
+    """Event, level and the fields that are written out, for each call that logs: `log(logging.INFO, "event", …)`."""
+    for call in ast.walk(ast.parse(source.read_text())):
+        match call:
+            case ast.Call(args=[ast.Attribute(ast.Name("logging"), level), ast.Constant(str(event)), *_]):
+                yield event, level, {keyword.arg for keyword in call.keywords if keyword.arg}
+            case ast.Call(ast.Name("reported"), [ast.Constant(str(event))]):
+                yield event, "ERROR", {"error_type", "error_message"}
+
+
+def test_the_design_lists_every_log_line_and_no_other() -> None:
+    """With its level. Its fields include those that the code writes out; the others come from values of the run."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([A-Z]+) \| `([a-z_ ]+)`", text, re.MULTILINE)
+    sources = [ROOT / "function_app.py", *ROOT.glob("shared/**/*.py")]
+    lines = [line for source in sources for line in log_lines_of(source)]
+    assert sorted({(event, level) for event, level, _ in lines}) == sorted((event, level) for event, level, _ in rows)
+    listed = {event: set(fields.split()) for event, _, fields in rows}
+    assert [(event, fields - listed[event]) for event, _, fields in lines if not fields <= listed[event]] == []
 
 
 def test_no_document_has_a_path_of_somebodys_machine() -> None:
