@@ -1,29 +1,4 @@
-"""Everything that can go wrong with an export, as one tree.
-
-    ExportError
-    ├── TransientError            a later try may succeed: the message comes back
-    │   ├── AmplitudeUnavailable
-    │   ├── BrokenArchive
-    │   ├── StorageUnavailable
-    │   ├── DayLocked
-    │   ├── ConditionNotMet
-    │   ├── Displaced
-    │   ├── RunDied
-    │   ├── Interrupted
-    │   └── InternalError
-    └── PermanentError            the same try would fail again: somebody has to act
-        ├── SettingsError
-        ├── InvalidDate
-        ├── InvalidMessage
-        ├── BadCredentials
-        ├── BadRequest
-        ├── ExportTooLarge
-        ├── UnexpectedAnswer
-        ├── SuspiciousArchive
-        ├── UnsupportedArchive
-        ├── FewerEvents
-        ├── StorageDenied
-        └── InvalidManifest
+"""Everything that can go wrong with an export, as one tree: an error is transient or permanent, and has one meaning.
 
 The class name is the `type` that users see. The first line of its docstring is what it means, and `advice` is what to
 do; the pages and docs/operations.md say the same. A message never holds a credential, a URL with one, or an event's
@@ -33,6 +8,7 @@ content.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import ClassVar, Self
@@ -242,6 +218,7 @@ class UnsupportedArchive(PermanentError):
     advice = "Amplitude has changed the form of its archives: look for a newer version of this app, or report it."
 
 
+@dataclass(eq=False)
 class FewerEvents(PermanentError):
     """The export holds less than what has landed, and nobody agreed to that; the landed day was kept.
 
@@ -249,28 +226,17 @@ class FewerEvents(PermanentError):
     `exported_project`: set where they differ.
     """
 
+    day: date
+    landed: int
+    exported: int
+    lost_hours: Sequence[int] = ()
+    landed_project: str = ""
+    exported_project: str = ""
+
     advice = (
         "Amplitude may have deleted events, or the keys may belong to another project. If you want what Amplitude has "
         "now, run the day again with replace=true; otherwise leave it."
     )
-
-    def __init__(  # noqa: PLR0913 - the figures of one error
-        self,
-        day: date,
-        landed: int,
-        exported: int,
-        *,
-        lost_hours: Sequence[int] = (),
-        landed_project: str = "",
-        exported_project: str = "",
-    ) -> None:
-        super().__init__()
-        self.day = day
-        self.landed = landed
-        self.exported = exported
-        self.lost_hours = tuple(lost_hours)
-        self.landed_project = landed_project
-        self.exported_project = exported_project
 
     def difference(self, thousands: str = "") -> str:
         """What was found, in one sentence. `thousands`: separates the digits of large numbers."""

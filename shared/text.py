@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from calendar import day_name, month_name
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from shared.days.status import RunError
 from shared.errors import ExportError, FewerEvents, leaves
 
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
 _THOUSAND = 1000
 
 
@@ -59,15 +55,15 @@ def _scaled(value: int, units: Sequence[str]) -> tuple[float, str]:
 
 def day_text(day: date, *, weekday: bool = False) -> str:
     """`4 November 2025`, after its weekday where asked for."""
-    text = f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
-    return f"{_WEEKDAYS[day.weekday()]}, {text}" if weekday else text
+    text = f"{day.day} {month_name[day.month]} {day.year}"
+    return f"{day_name[day.weekday()]}, {text}" if weekday else text
 
 
 def span_text(first: date, last: date) -> str:
     """`4 November 2025`, `4 to 6 November 2025`, `30 October to 2 November 2025`, `1 December 2024 to 2 May 2025`."""
     if first == last or first.year != last.year:
         return " to ".join(map(day_text, dict.fromkeys((first, last))))
-    month = "" if first.month == last.month else f" {_MONTHS[first.month - 1]}"
+    month = "" if first.month == last.month else f" {month_name[first.month]}"
     return f"{first.day}{month} to {day_text(last)}"
 
 
@@ -93,7 +89,7 @@ def hours_text(hours: Sequence[int]) -> str:
 
 def month_text(day: date) -> str:
     """`November 2025`."""
-    return f"{_MONTHS[day.month - 1]} {day.year}"
+    return f"{month_name[day.month]} {day.year}"
 
 
 def moment_text(moment: datetime | None) -> str:

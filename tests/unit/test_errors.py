@@ -1,7 +1,5 @@
-"""The error tree, and that its picture is the tree."""
+"""The error tree: what each error means, and the figures that it carries."""
 
-import inspect
-import re
 from datetime import date
 
 import pytest
@@ -17,24 +15,7 @@ from shared.errors import (
     meaning,
 )
 
-CLASSES = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, Exception)]
-LEAVES = [one for one in CLASSES if one not in (ExportError, TransientError, PermanentError)]
-
-
-def drawn() -> dict[str, str]:
-    """Each class of the picture in the module's docstring, with the one above it."""
-    above, tree = ["", ""], {}
-    for line in str(errors.__doc__).splitlines():
-        found = re.match(r"( {4}[│├└─ ]*)([A-Z][A-Za-z]+)(  |$)", line)
-        if found:
-            depth = (len(found[1]) - 4) // 4
-            above[depth + 1 :] = [found[2]]
-            tree[found[2]] = above[depth]
-    return tree
-
-
-def test_the_picture_is_the_tree() -> None:
-    assert drawn() == {one.__name__: one.__mro__[1].__name__ if one is not ExportError else "" for one in CLASSES}
+LEAVES = list(errors.leaves().values())
 
 
 @pytest.mark.parametrize("error", LEAVES)
