@@ -1,14 +1,17 @@
-"""The app settings: read once, checked as a whole, and every error found is named in one message."""
+"""The app settings: read once, checked as a whole, and every error found is named in one message.
+
+`Settings` is the table of them: its fields say under which name, with which default and how each is read.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from shared.dates import parse_day
 from shared.errors import InvalidDate, SettingsError
@@ -21,380 +24,150 @@ ENDPOINTS = {
 }
 """The Export API by data region (Amplitude's documentation)."""
 
-KNOWN = frozenset({
-    "AMP_API_KEY", "AMP_SECRET_KEY", "AMP_DATA_REGION", "AMP_EXPORT_URL",
-    "EXPORT_STORAGE", "EXPORT_STORAGE__blobServiceUri", "EXPORT_STORAGE__clientId",
-    "EXPORT_CONTAINER", "EXPORT_PREFIX", "EXPORT_FORMAT", "EXPORT_SCHEDULE", "EXPORT_QUEUE", "EXPORT_LOOKBACK_DAYS",
-    "EXPORT_RECHECK", "EXPORT_START_DATE", "EXPORT_RETENTION_DAYS", "EXPORT_HTTP_AUTH", "EXPORT_WINDOW_HOURS",
-    "EXPORT_MAX_ATTEMPTS", "EXPORT_RETRY_SECONDS", "EXPORT_READ_TIMEOUT_SECONDS",
-})  # fmt: skip
-"""All settings of the app."""
-
 DEFAULT_SCHEDULE = "0 30 3 * * *"
 DEFAULT_QUEUE = "amplitude-exports"
-MAX_DAYS = 36500
 
 _MONTHS = "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
 _WEEKDAYS = "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY"
 _LIKE_A_KEY = re.compile(r"[^\s,;:*]{16}")
-_KEY_VAULT = "@Microsoft.KeyVault("
-_QUOTES = ("'", '"')
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+_LONGEST_PREFIX = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All app settings, checked. Secrets do not show in the repr."""
-
-    api_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    export_url: str
-    region: str
-    storage_connection: str = field(repr=False)
-    """A connection string; empty where `storage_url` is set."""
-    storage_url: str
-    storage_client_id: str
-    container: str
-    prefix: str
-    format: Literal["json", "json.gz"]
-    schedule: str
-    queue: str
-    lookback_days: int
-    recheck: Literal["all", "empty-hours", "off"]
-    start_date: date | None
-    retention_days: int
-    http_auth: Literal["function", "entra"]
-    window_hours: int
-    max_attempts: int
-    retry_seconds: float
-    read_timeout_seconds: float
-    in_azure: bool
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must never be seen: the keys, and the account key inside a connection string."""
-        account_key = re.search(r"AccountKey=([^;]+)", self.storage_connection)
-        signature = re.search(r"SharedAccessSignature=([^;]+)", self.storage_connection)
-        found = (self.api_key, self.secret_key, *(m.group(1) for m in (account_key, signature) if m))
-        return tuple(secret for secret in found if secret)
+class _Expected(ValueError):
+    """What a value must be. The message may show the value, unless it could be a key."""
 
 
-def binding_schedule(environ: Mapping[str, str]) -> str:
-    """The timer's schedule: the default where the setting is absent or could not be understood by the host."""
-    schedule = environ.get("EXPORT_SCHEDULE", "").strip()
-    return schedule if _is_ncrontab(schedule) else DEFAULT_SCHEDULE
-
-
-def binding_queue(environ: Mapping[str, str]) -> str:
-    """The queue's name: the default where the setting is absent or is no name of a queue."""
-    queue = environ.get("EXPORT_QUEUE", "").strip()
-    return queue if _is_queue_name(queue) else DEFAULT_QUEUE
-
-
-def uses_entra(environ: Mapping[str, str]) -> bool:
-    """Whether the routes rely on the platform's sign-in: `EXPORT_HTTP_AUTH` is `entra`, in capitals or not."""
-    return environ.get("EXPORT_HTTP_AUTH", "").strip().lower() == "entra"
-
-
-def sign_in_problem(environ: Mapping[str, str]) -> str:
-    """Why nobody may call the routes: who may is unclear, or the settings rely on a sign-in that is off; else empty.
-
-    It concerns the routes alone: the timer and the queues go on.
-    """
-    reader = _Reader(environ)
-    reader.http_auth()
-    if reader.problems:
-        return f"{reader.problems[0]}: until then the routes stay shut, and the nights go on"
-    if not uses_entra(environ) or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
-        return ""
-    return (
-        "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so anyone "
-        "could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to function"
-    )
-
-
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read and check all settings.
-
-    Raises:
-        SettingsError: one message that names every setting that is missing, malformed, contradictory or unresolved.
-
-    """
-    return _load(_Reader(environ))
-
-
-def load_storage_settings(environ: Mapping[str, str]) -> Settings:
-    """Read and check the settings for a command that only reads the container.
-
-    Amplitude's settings are neither needed nor checked: the keys in the result are empty.
-
-    Raises:
-        SettingsError: as `load_settings`.
-
-    """
-    without_amplitude = {name: value for name, value in environ.items() if not name.startswith("AMP_")}
-    return _load(_Reader(without_amplitude, needs_keys=False))
-
-
-def unknown_settings(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each name that looks like a setting of this app and is none: it may be misspelt."""
-    warnings = []
-    for name in sorted(environ.keys() - KNOWN):
-        if name.startswith(("AMP_", "EXPORT_")):
-            likely = difflib.get_close_matches(name, KNOWN, n=1)
-            hint = f" Did you mean {likely[0]}?" if likely else ""
-            warnings.append(f"{name} is not a setting of this app and has no effect.{hint}")
-    return warnings
-
-
-def _load(reader: _Reader) -> Settings:
-    region = reader.choice("AMP_DATA_REGION", "eu", ("eu", "us"))
-    connection, url = reader.storage()
-    settings = Settings(
-        api_key=reader.secret("AMP_API_KEY"),
-        secret_key=reader.secret("AMP_SECRET_KEY"),
-        export_url=reader.endpoint("AMP_EXPORT_URL", region),
-        region=region,
-        storage_connection=connection,
-        storage_url=url,
-        storage_client_id=reader.text("EXPORT_STORAGE__clientId"),
-        container=reader.matching(
-            "EXPORT_CONTAINER",
-            "amplitude-events",
-            _is_container_name,
-            "a container's name: 3 to 63 lower-case letters, digits and single hyphens",
-        ),
-        prefix=reader.prefix("EXPORT_PREFIX"),
-        format=reader.choice("EXPORT_FORMAT", "json", ("json", "json.gz")),  # type: ignore[arg-type]
-        schedule=reader.matching(
-            "EXPORT_SCHEDULE", DEFAULT_SCHEDULE, _is_ncrontab, "a six-field NCRONTAB expression like 0 30 3 * * *"
-        ),
-        queue=reader.matching(
-            "EXPORT_QUEUE",
-            DEFAULT_QUEUE,
-            _is_queue_name,
-            "a queue's name: 3 to 56 lower-case letters, digits and single hyphens",
-        ),
-        lookback_days=reader.whole("EXPORT_LOOKBACK_DAYS", 7, 0, 366),
-        recheck=reader.choice("EXPORT_RECHECK", "all", ("all", "empty-hours", "off")),  # type: ignore[arg-type]
-        start_date=reader.day("EXPORT_START_DATE"),
-        retention_days=reader.whole("EXPORT_RETENTION_DAYS", 0, 0, MAX_DAYS),
-        http_auth=reader.http_auth(),
-        window_hours=reader.whole("EXPORT_WINDOW_HOURS", 24, 1, 24),
-        max_attempts=reader.whole("EXPORT_MAX_ATTEMPTS", 5, 1, 100),
-        retry_seconds=reader.decimal("EXPORT_RETRY_SECONDS", 1.0, 0.0, 60.0),
-        read_timeout_seconds=reader.decimal("EXPORT_READ_TIMEOUT_SECONDS", 600.0, 0.1, 3600.0),
-        in_azure=reader.in_azure,
-    )
-    reader.finish()
-    return settings
-
-
-class _Reader:
-    """Reads settings one by one, and remembers what is wrong with them."""
-
-    def __init__(self, environ: Mapping[str, str], *, needs_keys: bool = True) -> None:
-        self._environ = environ
-        self._needs_keys = needs_keys
-        self.problems: list[str] = []
-
-    @property
-    def in_azure(self) -> bool:
-        return "WEBSITE_INSTANCE_ID" in self._environ or "IDENTITY_ENDPOINT" in self._environ
-
-    def text(self, name: str, default: str = "") -> str:
-        value = self._environ.get(name, "").strip()
-        if value.startswith(_KEY_VAULT):
-            self._wrong(
-                name,
-                "is a Key Vault reference that did not resolve: does the secret exist in the vault, "
-                "and may the app's identity read it (role Key Vault Secrets User)?",
-            )
-            return default
-        return value or default
-
-    def secret(self, name: str) -> str:
-        before = len(self.problems)
-        value = self.text(name)
-        if not value and len(self.problems) == before and self._needs_keys:
-            self._wrong(name, "is missing: the key of your Amplitude project (Settings > Projects > General)")
-        if value[:1] in _QUOTES and value[:1] == value[-1:]:
-            self._wrong(name, "is wrapped in quotes: enter the key without them")
-        if not value.isprintable() or (":" in value and name == "AMP_API_KEY"):
-            self._wrong(name, "holds characters that no Amplitude key has: was it copied whole, and alone?")
-        return value
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, default).lower()
-        if value not in choices:
-            self._wrong(name, f"must be {', '.join(choices[:-1])} or {choices[-1]}{self._shown(value)}")
-            return default
-        return value
-
-    def http_auth(self) -> Literal["function", "entra"]:
-        return self.choice("EXPORT_HTTP_AUTH", "function", ("function", "entra"))  # type: ignore[return-value]
-
-    def matching(self, name: str, default: str, test: Callable[[str], bool], expected: str) -> str:
-        value = self.text(name, default)
-        if not test(value):
-            self._wrong(name, f"must be {expected}{self._shown(value)}")
-        return value
-
-    def whole(self, name: str, default: int, least: int, most: int) -> int:
-        value = self.text(name, str(default))
-        if re.fullmatch(r"[0-9]{1,9}", value) and least <= int(value) <= most:
-            return int(value)
-        self._wrong(name, f"must be a whole number from {least} to {most}{self._shown(value)}")
-        return default
-
-    def decimal(self, name: str, default: float, least: float, most: float) -> float:
-        value = self.text(name, str(default))
-        if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", value) and least <= float(value) <= most:
-            return float(value)
-        self._wrong(name, f"must be a number from {least:g} to {most:g}{self._shown(value)}")
-        return default
-
-    def day(self, name: str) -> date | None:
-        value = self.text(name)
+def _key(forbidden: str = "") -> Callable[[str], str]:
+    def read(value: str) -> str:
         if not value:
-            return None
-        try:
-            return parse_day(value)
-        except InvalidDate:
-            self._wrong(name, f"must be a date like 2025-11-04{self._shown(value)}")
-            return None
-
-    def prefix(self, name: str) -> str:
-        value = self._environ.get(name, "")  # taken literally, spaces included
-        if value.startswith(_KEY_VAULT):
-            return self.text(name)
-        # HTTP clients resolve "." and "..": such a name would be one of another folder, even of another container.
-        folders = value.split("/")[:-1]
-        if len(value) > 512 or not value.isprintable() or "\\" in value or not {"", ".", ".."}.isdisjoint(folders):  # noqa: PLR2004
-            self._wrong(
-                name,
-                "must be at most 512 printable characters, without a backslash, a slash at the start, or a folder "
-                "that is named by nothing or by dots",
-            )
+            raise ValueError("is missing: the key of your Amplitude project (Settings > Projects > General)")
+        if value[0] == value[-1] and value[0] in "'\"":
+            raise ValueError("is wrapped in quotes: enter the key without them")
+        if not value.isprintable() or not set(forbidden).isdisjoint(value):
+            raise ValueError("holds characters that no Amplitude key has: was it copied whole, and alone?")
         return value
 
-    def endpoint(self, name: str, region: str) -> str:
-        value = self.text(name)
-        if not value:
-            return ENDPOINTS[region]
-        try:
-            parts = urlsplit(value)
-            host, user, _ = parts.hostname or "", parts.username, parts.port
-        except ValueError:
-            self._wrong(name, "is no URL")
-            return ENDPOINTS[region]
-        if parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", value) or not host:
-            self._wrong(name, "must be an http or https URL")
-        elif user is not None or parts.query or parts.fragment:
-            self._wrong(name, "must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
-        elif parts.scheme == "http" and not is_loopback(host):
-            self._wrong(
-                name, "may use plain http only to a loopback address: the keys would go over the wire unprotected"
-            )
-        elif region == "eu" and _is_amplitude_us(host):
-            self._wrong(name, "points to Amplitude's US servers while AMP_DATA_REGION is eu")
+    return read
+
+
+def _choice[T: str](*choices: T) -> Callable[[str], T]:
+    def read(value: str) -> T:
+        for choice in choices:
+            if choice == value.lower():
+                return choice
+        raise _Expected(f"{', '.join(choices[:-1])} or {choices[-1]}")
+
+    return read
+
+
+def _number[N: (int, float)](kind: type[N], least: N, most: N) -> Callable[[str], N]:
+    form, called = (r"[0-9]{1,9}", "whole number") if kind is int else (r"[0-9]{0,9}\.?[0-9]{1,9}", "number")
+
+    def read(value: str) -> N:
+        if not re.fullmatch(form, value) or not least <= kind(value) <= most:
+            raise _Expected(f"a {called} from {least:g} to {most:g}")
+        return kind(value)
+
+    return read
+
+
+def _name_of(what: str, longest: int) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not 3 <= len(value) <= longest or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):  # noqa: PLR2004
+            raise _Expected(f"a {what}'s name: 3 to {longest} lower-case letters, digits and single hyphens")
         return value
 
-    def storage(self) -> tuple[str, str]:
-        connection, url = self.text("EXPORT_STORAGE"), self.text("EXPORT_STORAGE__blobServiceUri")
-        if bool(connection) == bool(url) and not any(p.startswith("EXPORT_STORAGE") for p in self.problems):
-            self._wrong(
-                "EXPORT_STORAGE, EXPORT_STORAGE__blobServiceUri",
-                "just one of them must be set: the URL of the account for a managed identity, "
-                "or, on a laptop, a connection string",
-            )
-        if (
-            connection
-            and connection.lower() != _DEVELOPMENT_STORAGE.lower()
-            and not re.search(r"(^|;)\s*(AccountName|BlobEndpoint)\s*=\s*[^;\s]", connection, re.IGNORECASE)
-        ):
-            self._wrong("EXPORT_STORAGE", f"must be a connection string, or {_DEVELOPMENT_STORAGE}")
-        if _leaves_in_clear(connection):
-            self._wrong(
-                "EXPORT_STORAGE",
-                "may use plain http only to a loopback address: events and signature would go unprotected",
-            )
-        if url:
-            self._check_account(url)
-        return connection, url
-
-    def _check_account(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname or "", parts.port
-        except ValueError:
-            parts, host = urlsplit(""), ""
-        if parts.scheme != "https" or not host or parts.username is not None or parts.query or parts.fragment:
-            self._wrong(
-                "EXPORT_STORAGE__blobServiceUri",
-                "must be the https URL of the account's blob service, like https://account.blob.core.windows.net, "
-                "without a signature",
-            )
-
-    def finish(self) -> None:
-        if self.problems:
-            raise SettingsError("App settings to fix: " + "; ".join(self.problems) + ".", self.problems)
-
-    def _shown(self, value: str) -> str:
-        """A wrong value for a message; nothing of one that could be a key pasted into the wrong setting."""
-        secrets = [self._environ.get(name, "").strip() for name in ("AMP_API_KEY", "AMP_SECRET_KEY", "EXPORT_STORAGE")]
-        secret = _LIKE_A_KEY.search(value) or value in secrets or Redaction(secrets).finds(value)
-        return "" if secret else f", not {value[:40]!r}"
-
-    def _wrong(self, name: str, what: str) -> None:
-        self.problems.append(f"{name} {what}")
+    return read
 
 
-def _leaves_in_clear(connection: str) -> bool:
-    """Whether a connection string leads to another machine by anything but https, in whatever form it says so."""
-    parts = (part.partition("=") for part in connection.split(";"))
-    values = {name.strip().lower(): value.strip() for name, _, value in parts}
-    endpoints = {values.get("blobendpoint", ""), values.get("blobsecondaryendpoint", "")}
-    if not values.get("blobendpoint") and values.get("accountname"):
-        endpoints.add(f"{values.get('defaultendpointsprotocol') or 'https'}://{values['accountname']}.blob")
-    return not all(_is_protected(url) for url in endpoints if url)
+def _day(value: str) -> date | None:
+    try:
+        return parse_day(value) if value else None
+    except InvalidDate:
+        raise _Expected("a date like 2025-11-04") from None
+
+
+def _prefix(value: str) -> str:
+    # HTTP clients resolve "." and "..": such a name would be one of another folder, even of another container.
+    folders = value.split("/")[:-1]
+    safe = value.isprintable() and "\\" not in value and {"", ".", ".."}.isdisjoint(folders)
+    if len(value) > _LONGEST_PREFIX or not safe:
+        raise ValueError(
+            f"must be at most {_LONGEST_PREFIX} printable characters, without a backslash, a slash at the start, or a "
+            "folder that is named by nothing or by dots"
+        )
+    return value
+
+
+def _endpoint(value: str) -> str:
+    parts = _split(value)
+    if value and (parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", value) or not parts.hostname):
+        raise ValueError("must be an http or https URL")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
+    if value and not _is_protected(value):
+        raise ValueError("may use plain http only to a loopback address: the keys would go over the wire unprotected")
+    return value
+
+
+def _account(value: str) -> str:
+    parts = _split(value)
+    extra = parts.username is not None or parts.query or parts.fragment
+    if value and (parts.scheme != "https" or not parts.hostname or extra):
+        raise ValueError(
+            "must be the https URL of the account's blob service, like https://account.blob.core.windows.net, without "
+            "a signature"
+        )
+    return value
+
+
+def _connection(value: str) -> str:
+    """A connection string that leads to another machine by nothing but https, in whatever form it says so."""
+    if not value or value.lower() == _DEVELOPMENT_STORAGE.lower():
+        return value
+    parts = (part.partition("=") for part in value.split(";"))
+    given = {name.strip().lower(): text.strip() for name, _, text in parts}
+    account, endpoint = given.get("accountname"), given.get("blobendpoint")
+    if not account and not endpoint:
+        raise ValueError(f"must be a connection string, or {_DEVELOPMENT_STORAGE}")
+    endpoint = endpoint or f"{given.get('defaultendpointsprotocol') or 'https'}://{account}.blob"
+    second = given.get("blobsecondaryendpoint") or endpoint
+    if not (_is_protected(endpoint) and _is_protected(second)):
+        raise ValueError("may use plain http only to a loopback address: events and signature would go unprotected")
+    return value
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; empty ones for what is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for a port that is no number
+    except ValueError:
+        return urlsplit("")
+    return parts
 
 
 def _is_protected(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" or is_loopback(parts.hostname or "")
-    except ValueError:
-        return False
+    parts = _split(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
-def _is_amplitude_us(host: str) -> bool:
-    name = "." + host.rstrip(".")
-    return name.endswith(".amplitude.com") and not name.endswith(".eu.amplitude.com")
-
-
-def _is_container_name(name: str) -> bool:
-    return 3 <= len(name) <= 63 and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None  # noqa: PLR2004
-
-
-def _is_queue_name(name: str) -> bool:
-    # The host adds "-poison" for the messages it gives up, and a name has at most 63 characters.
-    return _is_container_name(name) and len(name) <= 63 - len("-poison")
-
-
-def _is_ncrontab(text: str) -> bool:
-    """Whether the host can read a schedule: second, minute, hour, day, month, day of the week.
+def _schedule(text: str) -> str:
+    """A schedule that the host can read: second, minute, hour, day, month, day of the week.
 
     A schedule that the host's parser (NCrontab) refuses keeps the timer from loading: only spaces separate its fields.
     It also takes `22-6` as `6-22`, any prefix of a name and a step of 0. These are refused here: nobody means them.
     """
-    fields = [field for field in text.upper().split(" ") if field]
+    given = [field for field in text.upper().split(" ") if field]
     limits = ((0, 59, ""), (0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, _MONTHS), (0, 6, _WEEKDAYS))
-    return len(fields) == len(limits) and all(
+    if len(given) != len(limits) or not all(
         _is_ncrontab_part(part, least, most, names)
-        for field, (least, most, names) in zip(fields, limits, strict=True)
+        for field, (least, most, names) in zip(given, limits, strict=True)
         for part in field.split(",")
-    )
+    ):
+        raise _Expected("a six-field NCRONTAB expression like 0 30 3 * * *")
+    return text
 
 
 def _is_ncrontab_part(part: str, least: int, most: int, names: str) -> bool:
@@ -411,3 +184,178 @@ def _ncrontab_number(text: str, least: int, names: str) -> int:
         if text in (name, name[:3]):
             return number
     return int(text) if re.fullmatch(r"[0-9]{1,2}", text) else -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """How one setting is read."""
+
+    name: str
+    read: Callable[[str], object]
+    default: str
+
+
+def _setting[T](name: str, read: Callable[[str], T], default: str = "", *, shows: bool = True) -> T:
+    return field(metadata={"setting": _Setting(name, read, default)}, repr=shows)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All app settings, checked. Secrets do not show in the repr. `storage_url` or `storage_connection` is empty."""
+
+    in_azure: bool
+    api_key: str = _setting("AMP_API_KEY", _key(":"), shows=False)
+    secret_key: str = _setting("AMP_SECRET_KEY", _key(), shows=False)
+    region: str = _setting("AMP_DATA_REGION", _choice("eu", "us"), "eu")
+    export_url: str = _setting("AMP_EXPORT_URL", _endpoint)
+    storage_connection: str = _setting("EXPORT_STORAGE", _connection, shows=False)
+    storage_url: str = _setting("EXPORT_STORAGE__blobServiceUri", _account)
+    storage_client_id: str = _setting("EXPORT_STORAGE__clientId", str)
+    container: str = _setting("EXPORT_CONTAINER", _name_of("container", 63), "amplitude-events")
+    prefix: str = _setting("EXPORT_PREFIX", _prefix)
+    format: Literal["json", "json.gz"] = _setting("EXPORT_FORMAT", _choice("json", "json.gz"), "json")
+    schedule: str = _setting("EXPORT_SCHEDULE", _schedule, DEFAULT_SCHEDULE)
+    # The host adds "-poison" for the messages it gives up, and a name has at most 63 characters.
+    queue: str = _setting("EXPORT_QUEUE", _name_of("queue", 63 - len("-poison")), DEFAULT_QUEUE)
+    lookback_days: int = _setting("EXPORT_LOOKBACK_DAYS", _number(int, 0, 366), "7")
+    recheck: Literal["all", "empty-hours", "off"] = _setting(
+        "EXPORT_RECHECK", _choice("all", "empty-hours", "off"), "all"
+    )
+    start_date: date | None = _setting("EXPORT_START_DATE", _day)  # noqa: RUF009 - a date cannot be changed
+    retention_days: int = _setting("EXPORT_RETENTION_DAYS", _number(int, 0, 36500), "0")
+    http_auth: Literal["function", "entra"] = _setting("EXPORT_HTTP_AUTH", _choice("function", "entra"), "function")
+    window_hours: int = _setting("EXPORT_WINDOW_HOURS", _number(int, 1, 24), "24")
+    max_attempts: int = _setting("EXPORT_MAX_ATTEMPTS", _number(int, 1, 100), "5")
+    retry_seconds: float = _setting("EXPORT_RETRY_SECONDS", _number(float, 0.0, 60.0), "1")
+    read_timeout_seconds: float = _setting("EXPORT_READ_TIMEOUT_SECONDS", _number(float, 0.1, 3600.0), "600")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be seen: the keys, and the account key or signature inside a connection string."""
+        opens = re.findall(r"(?:AccountKey|SharedAccessSignature)=([^;]+)", self.storage_connection)
+        return tuple(secret for secret in (self.api_key, self.secret_key, *opens) if secret)
+
+
+_FIELDS: Mapping[str, _Setting] = {
+    one.name: one.metadata["setting"] for one in fields(Settings) if "setting" in one.metadata
+}
+_SETTINGS = {setting.name: setting for setting in _FIELDS.values()}
+
+
+def binding_schedule(environ: Mapping[str, str]) -> str:
+    """The timer's schedule: the default where the setting is absent or could not be understood by the host."""
+    return str(_read(environ, "EXPORT_SCHEDULE", []))
+
+
+def binding_queue(environ: Mapping[str, str]) -> str:
+    """The queue's name: the default where the setting is absent or is no name of a queue."""
+    return str(_read(environ, "EXPORT_QUEUE", []))
+
+
+def uses_entra(environ: Mapping[str, str]) -> bool:
+    """Whether the routes rely on the platform's sign-in: `EXPORT_HTTP_AUTH` is `entra`, in capitals or not."""
+    return _read(environ, "EXPORT_HTTP_AUTH", []) == "entra"
+
+
+def sign_in_problem(environ: Mapping[str, str]) -> str:
+    """Why nobody may call the routes: who may is unclear, or the settings rely on a sign-in that is off; else empty.
+
+    It concerns the routes alone: the timer and the queues go on.
+    """
+    problems: list[str] = []
+    if _read(environ, "EXPORT_HTTP_AUTH", problems) == "entra":
+        if environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
+            return ""
+        return (
+            "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so "
+            "anyone could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to "
+            "function"
+        )
+    return f"{problems[0]}: until then the routes stay shut, and the nights go on" if problems else ""
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read and check all settings.
+
+    Raises:
+        SettingsError: one message that names every setting that is missing, malformed, contradictory or unresolved.
+
+    """
+    return _load(environ, "")
+
+
+def load_storage_settings(environ: Mapping[str, str]) -> Settings:
+    """Read and check the settings for a command that only reads the container.
+
+    Amplitude's settings are neither needed nor checked: the keys in the result are empty.
+
+    Raises:
+        SettingsError: as `load_settings`.
+
+    """
+    return _load(environ, "EXPORT_")
+
+
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """A warning for each name that looks like a setting of this app and is none: it may be misspelt."""
+    warnings = []
+    for name in sorted(environ.keys() - _SETTINGS):
+        if name.startswith(("AMP_", "EXPORT_")):
+            likely = difflib.get_close_matches(name, _SETTINGS, n=1)
+            hint = f" Did you mean {likely[0]}?" if likely else ""
+            warnings.append(f"{name} is not a setting of this app and has no effect.{hint}")
+    return warnings
+
+
+def _load(environ: Mapping[str, str], which: str) -> Settings:
+    """All settings whose names begin with `which`; the others have their defaults."""
+    problems: list[str] = []
+    values: dict[str, Any] = {
+        key: _read(environ, setting.name, problems) if setting.name.startswith(which) else setting.default
+        for key, setting in _FIELDS.items()
+    }
+    if values["region"] == "eu" and _is_amplitude_us(_split(values["export_url"]).hostname or ""):
+        problems.append("AMP_EXPORT_URL points to Amplitude's US servers while AMP_DATA_REGION is eu")
+    values["export_url"] = values["export_url"] or ENDPOINTS[values["region"]]
+    both = ("EXPORT_STORAGE", "EXPORT_STORAGE__blobServiceUri")
+    if len([name for name in both if environ.get(name, "").strip()]) != 1:
+        problems.append(
+            f"{', '.join(both)} just one of them must be set: the URL of the account for a managed identity, or, on a "
+            "laptop, a connection string"
+        )
+    if problems:
+        raise SettingsError("App settings to fix: " + "; ".join(problems) + ".", problems)
+    return Settings(in_azure="WEBSITE_INSTANCE_ID" in environ or "IDENTITY_ENDPOINT" in environ, **values)
+
+
+def _read(environ: Mapping[str, str], name: str, problems: list[str]) -> object:
+    """One setting. For one that is wrong, the problem is added to `problems`, and its default counts."""
+    setting = _SETTINGS[name]
+    value = environ.get(name, "")
+    if name != "EXPORT_PREFIX":  # taken literally, spaces included
+        value = value.strip()
+    if value.startswith("@Microsoft.KeyVault("):
+        problems.append(
+            f"{name} is a Key Vault reference that did not resolve: does the secret exist in the vault, and may the "
+            "app's identity read it (role Key Vault Secrets User)?"
+        )
+        return setting.default
+    try:
+        return setting.read(value or setting.default)
+    except _Expected as expected:
+        problems.append(f"{name} must be {expected}{_shown(environ, value)}")
+    except ValueError as wrong:
+        problems.append(f"{name} {wrong}")
+    return setting.default
+
+
+def _shown(environ: Mapping[str, str], value: str) -> str:
+    """A wrong value for a message; nothing of one that could be a key pasted into the wrong setting."""
+    secrets = [environ.get(name, "").strip() for name in ("AMP_API_KEY", "AMP_SECRET_KEY", "EXPORT_STORAGE")]
+    secret = _LIKE_A_KEY.search(value) or value in secrets or Redaction(secrets).finds(value)
+    return "" if secret else f", not {value[:40]!r}"
+
+
+def _is_amplitude_us(host: str) -> bool:
+    name = "." + host.rstrip(".")
+    return name.endswith(".amplitude.com") and not name.endswith(".eu.amplitude.com")

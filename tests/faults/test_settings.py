@@ -31,7 +31,7 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
         {"AMP_EXPORT_URL": "https://a:b@example.com/"},
         ["AMP_EXPORT_URL must hold neither credentials"],
     ),
-    "no URL": ({"AMP_EXPORT_URL": "https://[::1"}, ["AMP_EXPORT_URL is no URL"]),
+    "no URL": ({"AMP_EXPORT_URL": "https://[::1"}, ["AMP_EXPORT_URL must be an http or https URL"]),
     "no storage": ({"EXPORT_STORAGE": ""}, ["EXPORT_STORAGE, EXPORT_STORAGE__blobServiceUri just one"]),
     "two storages": (
         {"EXPORT_STORAGE__blobServiceUri": "https://account.blob.core.windows.net"},
