@@ -1,7 +1,7 @@
 """Draws the events of a day, hour by hour: `python examples/events_per_hour.py FOLDER 2025-11-04 events-per-hour.svg`.
 
-FOLDER holds what the container holds (`python -m downstream.mirror FOLDER` copies it). Only the files that the day's
-manifest lists are read.
+FOLDER is a copy of the container, made with `python -m downstream.mirror FOLDER`. The script reads only the files that
+the day's manifest lists.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Exports yesterday, or the day given. Silent if that goes well, so that cron sends a mail only where something failed.
-# cron has no store for secrets: the settings stand in .env, and this refuses to run if others can read it.
+# Exports yesterday, or the given day. It prints nothing if that succeeds, so cron sends a mail only after a failure.
+# cron has no store for secrets, so the settings are in .env. The script refuses to run if other users can read that file.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
