@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 
 from shared.dates import days_between, newest_complete_day, oldest_kept_day
@@ -31,13 +32,14 @@ def read_coverage(container: Container, settings: Settings, first: date, last: d
         manifest, status = manifests.get(day), statuses.get(day)
         if not (manifest or status) and ((settings.start_date and day < settings.start_date) or day > newest):
             continue
+        nothing = State.EXPIRED if day < oldest else State.MISSING
         days.append(
             Day.of(
                 day,
-                _run(day, status),
+                RunStatus.from_metadata(day, status.metadata) if status else None,
                 leased=bool(status and status.leased),
                 landed=Landed.from_metadata(manifest.metadata) if manifest else None,
-                otherwise=_otherwise(status, expired=day < oldest),
+                otherwise=State.FAILED if status else nothing,  # a status that somebody else wrote
             )
         )
     return days
@@ -71,17 +73,7 @@ def read_day(container: Container, names: Names, day: date) -> Day | None:
         landed=Landed.of(manifest) if manifest else None,
         otherwise=State.FAILED,
     )
-    return Day(found.date, found.state, found.run, found.landed, manifest)
-
-
-def _run(day: date, status: Blob | None) -> RunStatus | None:
-    return RunStatus.from_metadata(day, status.metadata) if status else None
-
-
-def _otherwise(status: Blob | None, *, expired: bool) -> State:
-    if status:
-        return State.FAILED  # a status that somebody else wrote
-    return State.EXPIRED if expired else State.MISSING
+    return replace(found, manifest=manifest)
 
 
 def _by_day(container: Container, names: Names, kind: Kind, first: date, last: date) -> Mapping[date, Blob]:

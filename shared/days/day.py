@@ -11,7 +11,7 @@ from shared.dates import UtcDay
 from shared.days.documents import from_iso, iso, metadata_number, metadata_numbers, metadata_texts
 from shared.days.manifest import Manifest, hour_events
 from shared.days.state import RunState, State, Trigger
-from shared.days.status import RunError, RunStatus
+from shared.days.status import INSTANTS, RunError, RunStatus
 from shared.errors import RunDied
 
 COMES_BACK_WITHIN = timedelta(minutes=11)
@@ -113,18 +113,14 @@ class Day:
     @property
     def document(self) -> dict[str, Any]:
         """The day as `GET /api/exports/{date}` answers it: its latest run, and its manifest."""
-        run, manifest = self.run, self.manifest
+        run = self.run.document() if self.run else {}
         return {
             "date": self.date.isoformat(),
-            "status": run.status if run else self.state,
-            "run_id": run.run_id if run else manifest.run_id if manifest else None,
-            "trigger": run.trigger if run else None,
-            "queued_at": iso(run.queued_at) if run and run.queued_at else None,
-            "started_at": iso(run.started_at) if run and run.started_at else None,
-            "updated_at": iso(run.updated_at) if run and run.updated_at else None,
-            "progress": dict(run.progress) if run else None,
+            "status": run.get("status", self.state),
+            "run_id": run.get("run_id", self.manifest.run_id if self.manifest else None),
+            **{key: run.get(key) for key in ("trigger", *INSTANTS, "progress")},
             "error": self.error.document() if self.error else None,
-            "manifest": manifest.document() if manifest else None,
+            "manifest": self.manifest.document() if self.manifest else None,
         }
 
 

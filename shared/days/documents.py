@@ -1,17 +1,20 @@
-"""What the small JSON documents of a day share: bounded readers for what comes from outside, instants, metadata.
+"""What the small JSON documents of a day share: dataclasses read from them and written to them, instants, metadata.
 
 Whoever may write into the container may write anything into these blobs, so each figure and text has a bound.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import fields
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from types import NoneType
+from typing import Any, cast, get_args, get_origin, get_type_hints
 from urllib.parse import quote, unquote
 
 METADATA_TEXT = 1500
@@ -20,10 +23,58 @@ NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
 """What reading a document of another shape raises."""
 MOST = 10**15
 """No count and no number of bytes of a day is larger."""
-LONGEST_NAME = 1024
-"""Characters of a blob's name (Azure Storage)."""
 LONGEST_TEXT = 4000
-MOST_TEXTS = 10_000
+_KEYS = {"try_id": "try"}
+"""Fields that Python does not let us call as the documents do."""
+
+
+def decode[T](kind: type[T], document: Mapping[str, Any]) -> T:
+    """The dataclass `kind` from a JSON object. Fields that it does not know are ignored: a newer version wrote them.
+
+    A field with a default may be missing, or null. Raises one of `NOT_OURS` where a value is not of its field's type.
+    """
+    hints, values = _hints(kind), {}  # type: ignore[arg-type]  # a class can be hashed
+    for one in fields(kind):  # type: ignore[arg-type]
+        key = _KEYS.get(one.name, one.name)
+        has_default = one.default is not MISSING or one.default_factory is not MISSING
+        if not has_default or document.get(key) is not None:
+            values[one.name] = _reader(hints[one.name])(document[key])
+    return kind(**values)
+
+
+def encode(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
+    """A dataclass, or a value in one, as JSON has it."""
+    if is_dataclass(value):
+        return {_KEYS.get(one.name, one.name): encode(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, tuple):
+        return [encode(one) for one in value]
+    if isinstance(value, datetime):
+        return iso(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+_hints = functools.cache(get_type_hints)
+
+
+@functools.cache
+def _reader(hint: Hashable) -> Callable[[Any], Any]:
+    """How a value of a type is read."""
+    if NoneType in get_args(hint):
+        inner = _reader(get_args(hint)[0])
+        return lambda value: None if value is None else inner(value)
+    if get_origin(hint) is tuple:
+        return functools.partial(_items, _reader(get_args(hint)[0]))
+    if is_dataclass(hint):
+        return functools.partial(decode, cast("type[Any]", hint))
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint
+    return _READERS[get_origin(hint) or hint]
+
+
+def _items(read: Callable[[Any], Any], value: object) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ValueError("not a list")  # noqa: TRY004 - as for every other kind
+    return tuple(map(read, value))
 
 
 def whole(value: object) -> int:
@@ -33,11 +84,10 @@ def whole(value: object) -> int:
     return value
 
 
-def measure(value: object) -> float:
-    """A finite number. Raises ValueError for anything else."""
-    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= MOST:  # type: ignore[arg-type, operator]
+def _measure(value: float) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= MOST:
         raise ValueError("not a measure")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def text(value: object, longest: int = LONGEST_TEXT) -> str:
@@ -48,24 +98,34 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str:
     return value
 
 
-def texts(value: object) -> tuple[str, ...]:
-    """A list of texts of bounded length. Raises ValueError for anything else."""
-    if not isinstance(value, list) or len(value) > MOST_TEXTS:
-        raise ValueError("not a list of texts")
-    return tuple(text(one) for one in value)
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")  # noqa: TRY004 - as for every other kind
+    return value
 
 
-def instant(value: object) -> datetime:
-    """An instant with its time zone. Raises ValueError for anything else."""
+def _instant(value: object) -> datetime:
     moment = datetime.fromisoformat(text(value, 40))
     if moment.tzinfo is None:
         raise ValueError("an instant without a time zone")
     return moment.astimezone(UTC)
 
 
-def known(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a document that a dataclass has; a newer version may have written more."""
-    return {field.name: document[field.name] for field in fields(kind)}
+def _object(value: Mapping[str, Any]) -> dict[str, Any]:
+    json.dumps(value, ensure_ascii=False).encode()  # see `text`
+    return dict(value)
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    int: whole,
+    float: _measure,
+    str: text,
+    bool: _flag,
+    date: lambda value: date.fromisoformat(text(value)),
+    datetime: _instant,
+    Mapping: _object,
+}
+"""How a value of a plain type is read; each refuses all others."""
 
 
 def iso(moment: datetime) -> str:
@@ -103,7 +163,7 @@ def metadata_numbers(metadata: Mapping[str, str], key: str) -> tuple[int, ...]:
 def metadata_texts(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
     """Texts from metadata; none where they cannot be read."""
     try:
-        return texts(json.loads(metadata.get(key, "[]")))
+        return _items(text, json.loads(metadata.get(key, "[]")))
     except NOT_OURS:
         return ()
 

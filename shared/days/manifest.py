@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Self
 
 from shared.dates import HOURS
-from shared.days.documents import (
-    LONGEST_NAME,
-    METADATA_TEXT,
-    NOT_OURS,
-    as_metadata,
-    instant,
-    iso,
-    known,
-    measure,
-    text,
-    texts,
-    whole,
-)
+from shared.days.documents import METADATA_TEXT, NOT_OURS, as_metadata, decode, encode, iso, whole
 from shared.days.state import State
 from shared.errors import InvalidManifest
 
@@ -140,26 +128,9 @@ class Manifest:
         }
 
     def document(self) -> dict[str, Any]:
-        """The document, as it lands and as it is answered."""
-        return {
-            "version": VERSION,
-            "date": self.date.isoformat(),
-            "status": self.status,
-            "run_id": self.run_id,
-            "try": self.try_id,
-            "trigger": self.trigger,
-            "region": self.region,
-            "started_at": iso(self.started_at),
-            "finished_at": iso(self.finished_at),
-            "requests": [asdict(request) for request in self.requests],
-            "files": [asdict(file) for file in self.files],
-            "empty_hours": self.empty_hours,
-            "ignored": list(self.ignored),
-            "warnings": list(self.warnings),
-            "totals": self.totals,
-            "volume": asdict(self.volume) if self.volume else None,
-            "changes": asdict(self.changes),
-        }
+        """The document, as it lands and as users see it."""
+        sums = {"empty_hours": self.empty_hours, "totals": self.totals}
+        return {"version": VERSION, "status": self.status, **encode(self), **sums}
 
     def to_json(self) -> bytes:
         """The document's bytes."""
@@ -181,21 +152,10 @@ class Manifest:
                 raise InvalidManifest(
                     f"{name} has version {version}, this app knows {VERSION}: a newer app wrote it. Deploy that one."
                 )
-            manifest = cls(
-                date=date.fromisoformat(text(document["date"])),
-                run_id=text(document["run_id"]),
-                try_id=text(document["try"]),
-                trigger=text(document["trigger"]),
-                region=text(document["region"]),
-                started_at=instant(document["started_at"]),
-                finished_at=instant(document["finished_at"]),
-                requests=tuple(_request(fields) for fields in document["requests"]),
-                files=tuple(_landed_file(fields) for fields in document["files"]),
-                ignored=texts(document["ignored"]),
-                warnings=texts(document["warnings"]),
-                volume=_volume(document["volume"] or {}),
-                changes=Changes(**{key: whole(value) for key, value in known(Changes, document["changes"]).items()}),
-            )
+            if (document["volume"] or {}).get("median_events") is None:
+                document["volume"] = None
+            manifest = decode(cls, document)
+            # An hour that no day has is noticed here, too.
             if manifest.empty_hours != document["empty_hours"] or any(
                 document["totals"][key] != total for key, total in manifest.totals.items()
             ):
@@ -229,37 +189,6 @@ class Manifest:
             "finished_at": iso(self.finished_at),
         }
         return as_metadata(figures) | {"warnings": warnings}
-
-
-def _landed_file(document: Mapping[str, Any]) -> LandedFile:
-    file = LandedFile(**known(LandedFile, document))
-    for count in (file.hour, file.part, file.bytes, file.events):
-        whole(count)
-    for value in (file.name, file.source, file.sha256):
-        text(value, LONGEST_NAME)
-    if file.hour >= HOURS:
-        raise ValueError("not an hour of a day")
-    return file
-
-
-def _request(document: Mapping[str, Any]) -> RequestMade:
-    request = RequestMade(**known(RequestMade, document))
-    for count in (request.status, request.attempts, request.bytes):
-        whole(count)
-    text(request.start)
-    text(request.end)
-    measure(request.seconds)
-    return request
-
-
-def _volume(document: Mapping[str, Any]) -> Volume | None:
-    if document.get("median_events") is None:
-        return None
-    volume = Volume(**known(Volume, document))
-    whole(volume.median_events)
-    if volume.ratio is not None:
-        measure(volume.ratio)
-    return volume
 
 
 def empty_hours(files: Iterable[LandedFile]) -> list[int]:

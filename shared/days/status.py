@@ -14,8 +14,9 @@ from shared.days.documents import (
     LONGEST_TEXT,
     NOT_OURS,
     as_metadata,
+    decode,
+    encode,
     from_iso,
-    iso,
     metadata_number,
     metadata_text,
     text,
@@ -27,6 +28,7 @@ from shared.errors import ExportError, InvalidManifest
 COUNTS = ("bytes", "events", "files", "hours_done", "download_bytes", "attempt")
 TEXTS = ("window", "retry_at", "retry_reason")
 """What the progress of a run holds: counts, and texts of which each may be null."""
+INSTANTS = ("queued_at", "started_at", "updated_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +74,8 @@ class RunStatus:
 
     def document(self) -> dict[str, Any]:
         """The document, as it lands and as users see it."""
-        return {
-            "date": self.date.isoformat(),
-            "status": self.status,
-            "run_id": self.run_id,
-            "try": self.try_id,
-            "trigger": self.trigger,
-            "replace": self.replace,
-            "queued_at": iso(self.queued_at) if self.queued_at else None,
-            "started_at": iso(self.started_at) if self.started_at else None,
-            "updated_at": iso(self.updated_at) if self.updated_at else None,
-            "progress": dict(self.progress),
-            "error": {**self.error.document(), "details": dict(self.error.details)} if self.error else None,
-            "max_window_hours": self.max_window_hours,
-            "failures": self.failures,
-        }
+        document: dict[str, Any] = encode(self)
+        return document
 
     def to_json(self) -> bytes:
         """The document's bytes."""
@@ -102,22 +91,12 @@ class RunStatus:
         """
         try:
             document = json.loads(data)
-            error = document.get("error")
-            return cls(
-                date=date.fromisoformat(text(document["date"])),
-                status=RunState(document["status"]),
-                run_id=text(document["run_id"]),
-                trigger=text(document["trigger"]),
-                replace=bool(document.get("replace")),
-                queued_at=from_iso(document.get("queued_at")),
-                started_at=from_iso(document.get("started_at")),
-                updated_at=from_iso(document.get("updated_at")),
-                try_id=text(document["try"]) if document.get("try") is not None else None,
-                progress=_progress(document.get("progress") or {}),
-                error=_error(error) if error else None,
-                max_window_hours=min(max(int(document.get("max_window_hours") or HOURS), 1), HOURS),
-                failures=int(document.get("failures") or 0),
-            )
+            if document.get("error"):  # a long message is cut rather than refused: the rest of the status counts more
+                document["error"]["message"] = document["error"]["message"][:LONGEST_TEXT]
+            status = decode(cls, document)
+            if not 1 <= status.max_window_hours <= HOURS:
+                raise ValueError("no window of a day")
+            return replace(status, progress=_progress(status.progress))
         except NOT_OURS as broken:
             raise InvalidManifest(
                 f"{name} cannot be read as a status ({type(broken).__name__}): somebody else wrote or changed it. "
@@ -150,18 +129,12 @@ class RunStatus:
 
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata."""
-        figures = {
-            "status": self.status,
-            "run_id": self.run_id,
-            "trigger": self.trigger,
-            "queued_at": iso(self.queued_at) if self.queued_at else "",
-            "started_at": iso(self.started_at) if self.started_at else "",
-            "updated_at": iso(self.updated_at) if self.updated_at else "",
-            **{key: str(self.progress[key]) for key in COUNTS if key in self.progress},
-            "error_type": self.error.type if self.error else "",
-            "error_message": self.error.message if self.error else "",
-            "error_details": json.dumps(self.error.details) if self.error and self.error.details else "",
-        }
+        document = self.document()
+        figures = {key: document[key] or "" for key in ("status", "run_id", "trigger", *INSTANTS)}
+        figures |= {key: str(self.progress[key]) for key in COUNTS if key in self.progress}
+        if self.error:
+            details = json.dumps(self.error.details) if self.error.details else ""
+            figures |= {"error_type": self.error.type, "error_message": self.error.message, "error_details": details}
         return as_metadata(figures)
 
 
@@ -169,13 +142,6 @@ def _progress(document: Mapping[str, Any]) -> dict[str, Any]:
     counts = {key: whole(document[key]) for key in COUNTS if key in document}
     notes = {key: text(document[key]) for key in TEXTS if document.get(key) is not None}
     return {**counts, **notes}
-
-
-def _error(document: Mapping[str, Any]) -> RunError:
-    # A long message is cut rather than refused: the rest of the status counts more.
-    message, details = str(document["message"])[:LONGEST_TEXT], document.get("details")
-    json.dumps([message, details], ensure_ascii=False).encode()  # see `text`
-    return RunError(text(document["type"]), message, dict(details) if details else {})
 
 
 def read_status(data: bytes, name: str) -> RunStatus | None:
