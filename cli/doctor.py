@@ -11,12 +11,14 @@ from datetime import datetime
 from rich.console import Console
 
 from cli.codes import DONE, FAILED
+from cli.interrupts import handled
 from shared.amplitude import Amplitude
 from shared.dates import Window, newest_complete_day
 from shared.errors import ExportError, StorageDenied
 from shared.http import Session
 from shared.runs.runs import utc_now
 from shared.settings import Settings, load_settings
+from shared.stop import check_stop, received
 from shared.storage.connect import open_container
 from shared.storage.container import Container
 
@@ -80,8 +82,10 @@ class Doctor:
         """Write, lease, read and delete a probe blob, and compare the clocks."""
         written_at: datetime | None = None
         with self._step("storage") as texts, open_container(self._settings) as container:
-            written_at = _probe(container, f"{self._settings.prefix}doctor/{uuid.uuid4().hex}.json")
+            with handled(received.append):
+                written_at = _probe(container, f"{self._settings.prefix}doctor/{uuid.uuid4().hex}.json")
             texts.append(f"container {container.name}: write, lease, read, list and delete are allowed")
+        check_stop()  # the probe is gone
         if written_at is not None:
             self._check_clock(abs((utc_now() - written_at).total_seconds()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -26,13 +25,10 @@ def main(more: Callable[[], More] = dict, program: str = "amplitude-export") -> 
         sys.stderr.write(f"{program} needs Python 3.12 or later; this is Python {found}.\n")
         sys.exit(2)
     try:
-        from cli.main import main as run  # noqa: PLC0415 - Ctrl-C while modules load is no traceback either
+        from cli.main import main as run  # noqa: PLC0415 - what it imports may be missing
 
         code = run(program=program, more=more())
-    except KeyboardInterrupt:
-        code = 130
     except ModuleNotFoundError as error:
         sys.stderr.write(f"The Python package {error.name} is missing: pip install -r requirements-cli.txt\n")
         code = 2
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: Ctrl-C would only show a traceback of Python's own end
     sys.exit(code)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cli.codes import DONE, FAILED
 from cli.coverage import DEFAULT_DAYS
+from cli.interrupts import handled
 from cli.output import SafeStream, stdout
 from cli.progress import ExportProgress
 from shared.app import App, open_app
@@ -19,9 +20,10 @@ from shared.dates import DAY, check_day, days_between, newest_complete_day, pars
 from shared.days.coverage import read_coverage
 from shared.days.manifest import Manifest
 from shared.days.state import Trigger
-from shared.errors import ExportError, InvalidDate
+from shared.errors import ExportError, Interrupted, InvalidDate
 from shared.runs.messages import Order
 from shared.runs.runs import utc_now
+from shared.stop import check_stop, received
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -93,10 +95,10 @@ class _Exports:
         """Export a day. Returns whether it landed; raises only where it is the only one that was asked for."""
         order = Order(day, trigger=Trigger.CLI, replace=self.options.replace)
         try:
-            with self.progress.of(day):
+            with self.progress.of(day), handled(received.append):
                 manifest = self.app.runs.run_now(order, on_wait=self.progress.waiting)
         except ExportError as error:
-            if self.options.day is not None:
+            if self.options.day is not None or isinstance(error, Interrupted):
                 raise
             self.messages.print(f"{day} {error.type}: {error}", markup=False, style="red")
             return False
@@ -107,6 +109,7 @@ class _Exports:
                 (text if self.options.day is not None else json.dumps(json.loads(text), ensure_ascii=False)) + "\n"
             )
             self.output.flush()
+        check_stop()  # the day has landed, and is the last one
         return True
 
     def warn_if_lost(self) -> None:

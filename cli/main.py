@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cli import coverage, doctor, export
-from cli.codes import FAILED, INTERRUPTED, WRONG
+from cli.codes import FAILED, WRONG
+from cli.interrupts import handled, raise_at_once
 from cli.output import console, stderr
 from cli.settings import SOURCES, find_settings
-from shared.errors import ExportError, InvalidDate, SettingsError
+from shared.errors import ExportError, Interrupted, InvalidDate, SettingsError
 from shared.settings import unknown_settings
+from shared.stop import received
 
 Command = Callable[[Sequence[str]], int]
 """A command that reads its own arguments, and returns its exit code."""
@@ -35,7 +37,8 @@ def main(
     options, rest = _parser(program, {**_downstream(), **(more or {})}).parse_known_args(arguments)
     own = getattr(options, "own", None)
     if own:
-        return int(own(rest))
+        with handled(raise_at_once):
+            return int(own(rest))
     if rest:
         options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     messages = console(stderr())
@@ -53,12 +56,12 @@ def main(
     except InvalidDate as error:
         messages.print(f"{error.type}: {error}", markup=False, style="red")
         return WRONG
+    except Interrupted:
+        messages.print("Interrupted: nothing partial was left behind.")
+        return 128 + received[0]
     except ExportError as error:
         messages.print(f"{error.type}: {error}", markup=False, style="red")
         return FAILED
-    except KeyboardInterrupt:
-        messages.print("Interrupted: nothing partial was left behind.")
-        return INTERRUPTED
 
 
 def _set_up_logging(*, verbose: bool) -> None:

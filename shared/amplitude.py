@@ -30,6 +30,7 @@ from shared.http import reason
 from shared.redact import Redaction
 from shared.retry import retry_after_seconds
 from shared.settings import Settings
+from shared.stop import check_stop, stoppable, wait_for
 
 CHUNK_BYTES = 256 * 1024
 CONNECT_SECONDS = 30.0
@@ -87,20 +88,13 @@ class Amplitude:
                 within it.
             BrokenArchive: the body ended early.
             BadCredentials, BadRequest, ExportTooLarge, UnexpectedAnswer: by the status.
+            Interrupted: the process is to end.
 
         """
         with self._errors(window):
-            response = self._session.get(
-                self._settings.export_url,
-                params={"start": _hour(window.first_hour), "end": _hour(window.last_hour)},
-                auth=HTTPBasicAuth(self._settings.api_key.encode(), self._settings.secret_key.encode()),
-                headers={"Accept-Encoding": "identity"},
-                timeout=(CONNECT_SECONDS, self._settings.read_timeout_seconds),
-                allow_redirects=False,
-                stream=True,
-            )
+            response = stoppable(lambda: self._ask(window))
         with response:
-            with self._deadline(response, window):
+            with self._watched(response, window):
                 if response.status_code == requests.codes.ok:
                     answer = Answer(response.status_code, iter(()))
                     answer.chunks = self._chunks(response, window, answer)
@@ -111,29 +105,40 @@ class Amplitude:
                 raise self._refusal(response, body, window)
             yield None
 
+    def _ask(self, window: Window) -> requests.Response:
+        return self._session.get(
+            self._settings.export_url,
+            params={"start": _hour(window.first_hour), "end": _hour(window.last_hour)},
+            auth=HTTPBasicAuth(self._settings.api_key.encode(), self._settings.secret_key.encode()),
+            headers={"Accept-Encoding": "identity"},
+            timeout=(CONNECT_SECONDS, self._settings.read_timeout_seconds),
+            allow_redirects=False,
+            stream=True,
+        )
+
     @contextmanager
-    def _deadline(self, response: requests.Response, window: Window) -> Iterator[None]:
-        """End an answer that takes too long as a whole: its socket is shut down, wherever the reading is."""
-        expired = threading.Event()
+    def _watched(self, response: requests.Response, window: Window) -> Iterator[None]:
+        """Shut the socket of an answer down that takes too long as a whole, or if the process is to end."""
+        ended, cut = threading.Event(), threading.Event()
 
-        def expire() -> None:
-            expired.set()
-            with suppress(OSError, ValueError):  # it has just ended by itself
-                response.raw.shutdown()
+        def watch() -> None:
+            if not wait_for(ended, self._longest_answer):
+                cut.set()
+                with suppress(OSError, RuntimeError, ValueError):  # it has just ended by itself
+                    response.raw.shutdown()
 
-        watch = threading.Timer(self._longest_answer, expire)
-        watch.daemon = True
-        watch.start()
+        threading.Thread(target=watch, daemon=True).start()
         try:
             yield
         except (AmplitudeUnavailable, BrokenArchive) as error:
-            if not expired.is_set():
+            check_stop()
+            if not cut.is_set():
                 raise
             raise AmplitudeUnavailable(
                 f"{window}: the answer was not complete after {self._longest_answer:g} seconds.", slow=True
             ) from error
         finally:
-            watch.cancel()
+            ended.set()
 
     def _chunks(self, response: requests.Response, window: Window, answer: Answer) -> Iterator[bytes]:
         # `iter_content` would undo a content encoding; an archive is checked as it was sent.

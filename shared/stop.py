@@ -1,10 +1,17 @@
-"""A request that this process ends: a run looks at it at safe points, and stops there by itself."""
+"""A request that this process ends: work under way looks at it at safe points, and stops there by itself.
+
+Nothing is raised where a signal arrives: half of an object would exist then, or half of a clean-up.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from types import FrameType
 
@@ -12,13 +19,48 @@ from shared.errors import Interrupted
 
 GRACE_SECONDS = 20
 """How long after SIGTERM a process lives that nothing else ends. A run needs a fraction of it to stop."""
-_asked = threading.Event()
+LOOK_SECONDS = 0.2
+"""How often something that waits looks at `received`."""
+received: list[int] = []
+"""The signals that asked for it, oldest first. A signal handler appends to it, and does no more."""
 
 
 def check_stop() -> None:
     """Raise Interrupted if the process is to end."""
-    if _asked.is_set():
-        raise Interrupted("The host stops this process, so the run has stopped too. It comes back by itself.")
+    if received:
+        raise Interrupted("A signal stopped the run. From the queue it comes back by itself; else run the day again.")
+
+
+def wait_for(event: threading.Event, seconds: float = math.inf) -> bool:
+    """Whether an event is set within that time. Returns early if the process is to end."""
+    deadline = time.monotonic() + seconds
+    while not received and not event.is_set() and (left := deadline - time.monotonic()) > 0:
+        event.wait(min(left, LOOK_SECONDS))
+    return event.is_set()
+
+
+def pause(seconds: float) -> None:
+    """Sleep. Raises Interrupted as soon as the process is to end."""
+    wait_for(threading.Event(), seconds)
+    check_stop()
+
+
+def stoppable[T](work: Callable[[], T]) -> T:
+    """Carry out what may block for long, in a thread of its own. Raises Interrupted without waiting for it."""
+    future: Future[T] = Future()
+    done = threading.Event()
+
+    def carry_out() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised below
+            future.set_exception(error)
+        done.set()
+
+    threading.Thread(target=carry_out, daemon=True).start()
+    if not wait_for(done):
+        check_stop()
+    return future.result()
 
 
 def stop_on_sigterm() -> None:
@@ -27,7 +69,7 @@ def stop_on_sigterm() -> None:
         before = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
-            _asked.set()
+            received.append(number)
             if callable(before):
                 before(number, frame)  # whoever handles the signal also ends the process
                 return

@@ -22,6 +22,7 @@ from shared.log import RunLog, log
 from shared.names import Format, Names
 from shared.retry import LONGEST_ASKED, backoff_seconds
 from shared.settings import Settings
+from shared.stop import pause
 from shared.storage.uploader import Upload, Uploader
 
 
@@ -108,7 +109,7 @@ class Fetcher:
     run_log: RunLog
     on_progress: Callable[[Progress], None]
     on_too_large: Callable[[int], None]
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = pause
     jitter: Callable[[], float] = random.random
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic

@@ -65,11 +65,7 @@ class DayLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        try:
-            self._heartbeat.join()
-        except BaseException:  # Ctrl-C just now: the lock is given back all the same
-            self._heartbeat.join()
-            raise
+        self._heartbeat.join()
 
     def note(self, **changes: Any) -> None:
         """Change the status; the heartbeat writes it soon. Raises Displaced once the lock is lost.
@@ -127,7 +123,7 @@ class DayLock:
             raise Displaced(f"Another try has taken {self.status.date} over; this one stops.") from error
 
     def _hold(self) -> None:
-        """Keep the lease alive until the context is left, then give it back: Ctrl-C does not reach this thread."""
+        """Keep the lease alive until the context is left, then give it back."""
         try:
             self._beat()
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +33,7 @@ from shared.names import Names
 from shared.runs.lock import DayLock, check_leasable, put_unleased, take_lock
 from shared.runs.messages import Order
 from shared.settings import Settings
+from shared.stop import pause
 from shared.storage.container import Container, Document
 
 QUEUED_FOR = timedelta(hours=1)
@@ -94,7 +94,7 @@ class Runs:
     settings: Settings
     export: Export
     clock: Clock = utc_now
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = pause
     names: Names = field(init=False)
 
     def __post_init__(self) -> None:
@@ -238,17 +238,14 @@ class Runs:
             with as_export_errors():
                 check_day(order.day, self.clock(), self.settings.retention_days)
                 manifest = self.export(lock, locked_at)
-            self._complete(lock, manifest)
-        except BaseException as error:
+        except ExportError as error:
             # The manifest may have been put before the error, or although its answer was lost. Then the day has landed.
             landed = self._landed_by(order.day, try_id)
-            if landed:
-                self._complete(lock, landed)
-            else:
+            if landed is None:
                 self._record(lock, error, comes_back=comes_back)
-            if landed and isinstance(error, ExportError):
-                return landed
-            raise  # Ctrl-C ends the process in either case
+                raise
+            manifest = landed
+        self._complete(lock, manifest)
         return manifest
 
     def _begin(self, lock: DayLock, order: Order, run_id: str, try_id: str) -> datetime:
@@ -275,11 +272,8 @@ class Runs:
         self._end(lock, RunState.COMPLETE, None, progress=progress)
         log(logging.INFO, "run_complete", **_fields(lock.status), **_figures(manifest))
 
-    def _record(self, lock: DayLock, error: BaseException, *, comes_back: bool) -> None:
+    def _record(self, lock: DayLock, error: ExportError, *, comes_back: bool) -> None:
         """Note why a try has ended without landing the day."""
-        if not isinstance(error, ExportError):  # Ctrl-C
-            self._end(lock, RunState.FAILED, RunError.of(Interrupted("The run was interrupted. Run the day again.")))
-            return
         failures = lock.status.failures + (not isinstance(error, Interrupted))
         again = comes_back and isinstance(error, TransientError) and failures < MAX_FAILURES
         self._end(lock, RunState.QUEUED if again else RunState.FAILED, RunError.of(error), failures=failures)

@@ -124,15 +124,12 @@ class Uploader:
         wait(futures)
 
     def each(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run tasks side by side. Raises the first failure, or Ctrl-C, once none runs any more."""
-        futures: list[Future[None]] = []
-        try:
-            futures.extend(self._pool.submit(task) for task in tasks)
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            for future in futures:
-                future.cancel()
-            wait(futures)
+        """Run tasks side by side. Raises the first failure once none runs any more."""
+        futures = [self._pool.submit(task) for task in tasks]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
+            future.cancel()
+        wait(futures)
         for future in futures:
             if not future.cancelled():
                 future.result()

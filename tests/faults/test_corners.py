@@ -125,22 +125,6 @@ def test_too_large_is_found_wherever_the_body_says_it(
     assert reader.status(DAY)["max_window_hours"] == 12
 
 
-def test_ctrl_c_after_the_manifest_is_put_does_not_unsay_it(
-    exports: Exports, simulator: Simulator, reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exports.run()
-    simulator.put(DAY, 11, 0, b'{"uuid":"late"}\n' * 500)
-
-    def interrupted(_: module.Container, __: str) -> bool:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module.Container, "delete", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        exports.run()
-    assert reader.files(DAY) == simulator.member_bytes(DAY)
-    assert reader.outcome(DAY) == ("complete", None)
-
-
 def test_ctrl_c_in_a_commit_that_takes_long_leaves_nothing(scene: Scene) -> None:
     """The commit may come through after all: it is waited for, and then taken away."""
     scene.land()

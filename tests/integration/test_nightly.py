@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
+import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -405,17 +405,17 @@ class TestMessages:
         self, app: App, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It stops at a safe point, does not count as failed, and leaves nothing behind."""
-        asked = threading.Event()
-        monkeypatch.setattr(stop, "_asked", asked)
-        simulator.observe = lambda _: asked.set()
+        received: list[int] = []
+        monkeypatch.setattr(stop, "received", received)
+        simulator.observe = lambda _: received.append(signal.SIGTERM)
         order = app.runs.ask(NEWEST, "http").order
         for _ in range(MAX_FAILURES + 1):
-            asked.clear()
+            received.clear()
             with pytest.raises(Interrupted):
                 work(app, order)
             assert word(app) == "queued"
         simulator.observe = lambda _: None
-        asked.clear()
+        received.clear()
         work(app, order)
         assert word(app) == "complete"
         assert Reader(app.container._client).unlisted(NEWEST) == set()  # noqa: SLF001

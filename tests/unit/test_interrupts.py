@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-START = "import os, signal, sys, time, weakref\nfrom cli.interrupts import install\ninstall()\n"
+START = """
+import os, signal, time, weakref
+from cli.interrupts import handled, install, raise_at_once
+from shared.errors import Interrupted
+from shared.stop import check_stop, received
+install()
+"""
 SEND = "os.kill(os.getpid(), signal.{})"
 IN_A_FINALIZER = {
     "del": "class Kept:\n def __del__(self): {send}; time.sleep(0.1)\nkept = Kept()\ndel kept\n",
@@ -29,26 +35,33 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("place", IN_A_FINALIZER)
-def test_a_signal_in_a_finalizer_ends_the_command_all_the_same(place: str, name: str) -> None:
-    """Python prints such an exception and goes on; here the signal is delivered again."""
-    body = IN_A_FINALIZER[place].format(send=SEND.format(name)) + "time.sleep(60)\n"
-    indented = "".join(f" {line}\n" for line in body.splitlines())
-    done = run(f"try:\n{indented}except KeyboardInterrupt:\n sys.exit(130)\n")
+def test_a_signal_ends_a_command_that_only_reads_without_a_traceback(place: str, name: str) -> None:
+    """In a finalizer, too, where Python would print an exception and go on."""
+    done = run(IN_A_FINALIZER[place].format(send=SEND.format(name)) + "time.sleep(60)\n")
     assert (done.returncode, done.stderr) == (128 + getattr(signal, name), "")
 
 
-def test_a_second_one_ends_the_process_at_once() -> None:
-    """Whatever the first one began to clean up."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("place", IN_A_FINALIZER)
+def test_the_first_signal_changes_nothing_before_a_safe_point_and_a_second_ends_at_once(place: str, name: str) -> None:
+    first = IN_A_FINALIZER[place].format(send=SEND.format(name))
+    safe = "try: check_stop()\n except Interrupted: print('stopped', flush=True)\n"
+    indented = "".join(f" {line}\n" for line in first.splitlines())
+    done = run(f"with handled(received.append):\n{indented} print('going on')\n {safe} {SEND.format(name)}\n")
+    assert (done.returncode, done.stdout) == (128 + getattr(signal, name), "going on\nstopped\n")
+    assert done.stderr == ""
+
+
+def test_commands_that_clean_up_by_themselves_get_an_exception() -> None:
+    """Once: a second signal ends the process, whatever the first one began to clean up."""
     send = SEND.format("SIGINT")
-    done = run(f"try:\n {send}\nexcept KeyboardInterrupt:\n {send}\n time.sleep(60)\n")
-    assert (done.returncode, done.stderr) == (130, "")
+    twice = f"try:\n  {send}\n except KeyboardInterrupt:\n  print('cleaning', flush=True)\n  {send}\n"
+    done = run(f"with handled(raise_at_once):\n {twice}")
+    assert (done.returncode, done.stdout) == (130, "cleaning\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """A background job does not end by the Ctrl-C that is meant for another."""
-    done = run(f"signal.signal(signal.SIGINT, signal.SIG_IGN)\ninstall()\n{SEND.format('SIGINT')}\nprint('alive')\n")
-    assert (done.returncode, done.stdout) == (0, "alive\n")
-
-
-def test_other_errors_in_finalizers_are_still_shown() -> None:
-    assert "ZeroDivisionError" in run("class Kept:\n def __del__(self): 1 / 0\nkept = Kept()\ndel kept\n").stderr
+    ignore, send = "signal.signal(signal.SIGINT, signal.SIG_IGN)", SEND.format("SIGINT")
+    done = run(f"{ignore}\ninstall()\n{send}\nwith handled(received.append): {send}\n{send}\nprint(received)\n")
+    assert (done.returncode, done.stdout) == (0, "[]\n")

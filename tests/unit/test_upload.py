@@ -1,9 +1,7 @@
 """Blocks in flight: bounded, in order, and never failing silently. Stages here wait for the test, not for a clock."""
 
 import hashlib
-import signal
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -297,31 +295,3 @@ def test_a_failed_task_is_raised_once_none_runs() -> None:
         ended = len(count)
         uploader.each([counted(count)])
     assert len(count) == ended + 1
-
-
-def test_tasks_that_are_interrupted_have_ended_too() -> None:
-    """After Ctrl-C nothing is made any more of what is cleaned up then, and what had not begun never does."""
-    running, gate = threading.Semaphore(0), threading.Event()
-    ended: list[int] = []
-
-    def task() -> None:
-        running.release()
-        assert gate.wait(SECONDS)
-        ended.append(1)
-
-    def interrupt() -> None:
-        for _ in range(module.THREADS):
-            assert running.acquire(timeout=SECONDS)
-        time.sleep(0.1)  # the main thread has come to where it waits
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        time.sleep(0.1)  # the main thread has been interrupted, and waits for the tasks, or not
-        gate.set()
-
-    with Uploader(failing()) as uploader:
-        interrupter = threading.Thread(target=interrupt)
-        interrupter.start()
-        with pytest.raises(KeyboardInterrupt):
-            uploader.each([task] * (module.THREADS + 5))
-        assert len(ended) == module.THREADS
-        interrupter.join()
-    assert len(ended) == module.THREADS
