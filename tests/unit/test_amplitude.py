@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import inspect
 import io
+import signal
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
@@ -20,6 +22,7 @@ from requests.adapters import HTTPAdapter
 
 from local.simulator import Fault, Gate, Simulator, redirect, too_many_requests
 from local.simulator.faults import parse
+from shared import stop
 from shared.amplitude import Amplitude
 from shared.archive.members import Archive
 from shared.dates import Window, whole_day
@@ -30,6 +33,7 @@ from shared.errors import (
     BrokenArchive,
     ExportError,
     ExportTooLarge,
+    Interrupted,
     TransientError,
     UnexpectedAnswer,
 )
@@ -95,6 +99,28 @@ def test_both_hours_of_a_window_are_asked_for_inclusively(amplitude: Amplitude, 
         ("20251104T05", "20251104T05"),
     ]
     assert {asked.credentials for asked in simulator.requests} == {"right"}
+
+
+@pytest.mark.parametrize("pause_at", [-1, 0, 1000], ids=["no status line", "no first byte", "in mid-body"])
+def test_a_read_that_blocks_ends_if_the_process_is_to_end(
+    simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch, pause_at: int
+) -> None:
+    """Nothing is sent for as long as the test wants, and the read time-out is far away."""
+    received: list[int] = []
+    monkeypatch.setattr(stop, "received", received)
+    gate = Gate()
+    simulator.fail(Fault(pause=gate, pause_at=pause_at))
+
+    def end() -> None:
+        gate.wait_until_reached()
+        received.append(signal.SIGTERM)
+
+    with requests.Session() as session, ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(end)
+        with pytest.raises(Interrupted):
+            body(Amplitude(session, replace(settings, read_timeout_seconds=600)))
+        ended.result()
+    assert not gate.opened.is_set()
 
 
 def test_chunks_are_read_as_they_are_asked_for(amplitude: Amplitude, simulator: Simulator) -> None:
