@@ -14,23 +14,25 @@ from rich.text import Text
 
 from shared.dates import DAY
 from shared.days.calendar import Calendar, DayView
-from shared.days.day import Day
 from shared.text import hours_text, month_text, number, size, visible
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LABEL, _CELL = 4, 2
 _SHADES = "░▒▓██"
-_GLYPHS = {"empty": "0", "running": ">", "queued": ":", "failed": "x", "missing": "?", "expired": "-"}
+_GLYPHS = {
+    "empty": "0", "running": ">", "queued": ":", "failed": "x", "missing": "?", "expired": "-",
+    "returning": "↻", "before": "·",
+}  # fmt: skip
 _STYLES = {
     "complete": "green", "empty": "green", "running": "blue", "queued": "blue",
-    "failed": "bold red", "missing": "bold yellow", "expired": "dim",
+    "failed": "bold red", "missing": "bold yellow", "expired": "dim", "returning": "blue", "before": "dim",
 }  # fmt: skip
 _LATER_FAILED = "!"
 
 
-def render(days: Sequence[Day], first: date, last: date) -> RenderableType:
-    """The days from `first` to `last`. Nothing that a blob says can move the cursor or set a colour."""
-    return _Coverage(Calendar(days, first, last, last))
+def render(calendar: Calendar) -> RenderableType:
+    """A range of days. Nothing that a blob says can move the cursor or set a colour."""
+    return _Coverage(calendar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class _Coverage:
         yield Text(f"{number(self.calendar.events)} events, {size(self.calendar.bytes)} decompressed")
         yield Text()
         yield from self._graph(options.max_width)
-        yield _legend()
+        yield _legend(self.calendar)
         yield Text()
         yield self._table()
 
@@ -73,7 +75,7 @@ class _Coverage:
         for view in self.calendar.days.values():
             landed, glyph = view.landed, Text(*_glyph(view))
             figures = (number(landed.events), size(landed.bytes), number(landed.files)) if landed else ("", "", "")
-            status = Text(view.state, _STYLES[view.state])
+            status = Text(view.word, _STYLES[view.look])
             table.add_row(glyph, str(view.date), status, *figures, Text(visible("; ".join(_notes(view)))))
         return table
 
@@ -81,15 +83,15 @@ class _Coverage:
 def _glyph(view: DayView) -> tuple[str, str]:
     if view.run == "failed":
         return _LATER_FAILED, _STYLES["failed"]
-    glyph = _SHADES[view.level - 1] if view.state == "complete" else _GLYPHS[view.state]
-    return glyph, _STYLES[view.state]
+    glyph = _SHADES[view.level - 1] if view.look == "complete" else _GLYPHS[view.look]
+    return glyph, _STYLES[view.look]
 
 
 def _notes(view: DayView) -> Iterator[str]:
     if view.landed and view.landed.events and view.landed.empty_hours:
         yield f"no events in {hours_text(view.landed.empty_hours)}"
     if view.run:
-        yield f"latest run {view.run}"
+        yield view.latest_run
     yield from view.warnings
     if view.day.error:
         yield f"{view.day.error.type}: {view.day.error.message}"
@@ -106,9 +108,9 @@ def _month_names(weeks: Sequence[date]) -> str:
     return line
 
 
-def _legend() -> Text:
+def _legend(calendar: Calendar) -> Text:
     parts: list[tuple[str, str]] = [(f"{_SHADES[:-1]} ", _STYLES["complete"]), ("complete, by events   ", "dim")]
-    for state, glyph in _GLYPHS.items():
-        parts += [(f"{glyph} ", _STYLES[state]), (f"{state}   ", "dim")]
+    for look, word, _ in calendar.legend[1:]:
+        parts += [(f"{_GLYPHS[look]} ", _STYLES[look]), (f"{word}   ", "dim")]
     parts += [(f"{_LATER_FAILED} ", _STYLES["failed"]), ("landed, latest run failed", "dim")]
     return Text.assemble(*parts)

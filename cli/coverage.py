@@ -12,7 +12,7 @@ from rich.console import Console
 from cli.codes import DONE, FAILED
 from cli.output import console, stdout
 from shared.dates import newest_complete_day, parse_day
-from shared.days.coverage import read_coverage
+from shared.days.calendar import read_calendar
 from shared.days.state import State
 from shared.errors import InvalidDate
 from shared.runs.runs import utc_now
@@ -42,20 +42,25 @@ def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Conso
         raise InvalidDate(f"{first} to {last} is not a range of 1 to {MAX_DAYS} days.")
     settings = load_storage_settings(environ)
     with open_container(settings) as container:
-        rows = read_coverage(container, settings, first, last, now)
+        calendar = read_calendar(container, settings, first, last, now)
     output = stdout()
     if options.json:
-        days = [row.row for row in rows]
+        days = [day.row for day in calendar.known]
         document = {"from": first.isoformat(), "to": last.isoformat(), "days": days}
         output.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     else:
         from cli.calendar import render  # noqa: PLC0415 - only this command draws it
 
-        console(output, wrap=True).print(render(rows, first, last))
+        console(output, wrap=True).print(render(calendar))
     output.flush()
-    wrong = [row.date for row in rows if row.state in (State.MISSING, State.FAILED)]
+    wrong = [day.date for day in calendar.known if day.state in (State.MISSING, State.FAILED)]
     if options.check and wrong:
         shown = ", ".join(map(str, wrong[:10])) + (" ..." if len(wrong) > 10 else "")  # noqa: PLR2004 - a line's worth
-        messages.print(f"{len(wrong)} of {len(rows)} days are missing or failed: {shown}", style="red")
+        messages.print(f"{len(wrong)} of {len(calendar.known)} days are missing or failed: {shown}", style="red")
+        if calendar.unwanted:
+            messages.print(
+                f"{len(calendar.unwanted)} of them lie before the first day that was ever asked for. "
+                "Export them, or set EXPORT_START_DATE to the first day that you want."
+            )
         return FAILED
     return DONE

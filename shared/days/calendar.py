@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -10,10 +11,14 @@ from functools import cached_property
 from itertools import groupby
 
 from shared import text as say
-from shared.dates import DAY, HOURS, days_between
+from shared.dates import DAY, HOURS, days_between, newest_complete_day
+from shared.days.coverage import read_coverage
 from shared.days.day import Day, Landed
 from shared.days.documents import from_iso
 from shared.days.state import RunState, State
+from shared.names import Kind, Names
+from shared.settings import Settings
+from shared.storage.container import Container
 
 LEVELS = 5
 """Shades of the calendar, by number of events."""
@@ -21,20 +26,22 @@ BAR_STEPS = 20
 _FIRST_MONTH = 12
 """January of the year 1, counted in months from January of the year 0."""
 _UNDER_WAY = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED)
+RETURNING, BEFORE = "returning", "before"
+WORDS = {RETURNING: "coming back", BEFORE: "never asked for"}
+"""What the looks that are no states are called."""
 
 
 @dataclass(frozen=True)
 class DayView:
-    """A day as it is shown. `level` is its shade, 1 to LEVELS; `newest` the newest day that can be exported.
+    """A day as it is shown at the instant `now`. `level` is its shade, 1 to LEVELS.
 
-    `since`: missing days before it are nobody's loss. `now`: the instant of the view.
+    `since`: missing days before it are nobody's loss.
     """
 
     day: Day
     level: int
-    newest: date
+    now: datetime
     since: date = date.min
-    now: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -63,9 +70,11 @@ class DayView:
 
     @property
     def run(self) -> str:
-        """The latest run's state where something has landed and the run did not: failed, running or queued."""
+        """How the latest run is drawn where something has landed and the run did not; else empty."""
         run = self.day.run
-        return run.status if self.landed and run and run.status in _UNDER_WAY else ""
+        if not (self.landed and run and run.status in _UNDER_WAY):
+            return ""
+        return RETURNING if self.comes_back else run.status
 
     @property
     def alive(self) -> bool:
@@ -84,14 +93,21 @@ class DayView:
 
     @property
     def look(self) -> str:
-        """How the day is drawn: its state, or `before` for a day that nobody misses."""
-        return "before" if self.unwanted else self.state
+        """How the day is drawn: its state, unless nobody misses it, or its run died and comes back on its own."""
+        if self.unwanted:
+            return BEFORE
+        return RETURNING if self.comes_back and not self.landed else self.state
+
+    @property
+    def exportable(self) -> bool:
+        """Whether it can be exported now: it is complete, and its retention has not ended."""
+        return self.state is not State.EXPIRED and self.date <= newest_complete_day(self.now)
 
     @property
     def comes_back(self) -> bool:
         """Whether its run died and is still expected to come back on its own."""
         until = from_iso(self.day.error.details.get("comes_back_by")) if self.day.error else None
-        return until is not None and self.now is not None and self.now <= until
+        return until is not None and self.now <= until
 
     @property
     def needs(self) -> str:
@@ -108,10 +124,19 @@ class DayView:
     def name(self) -> str:
         """What a screen reader says."""
         events = f", {say.number(self.landed.events)} events" if self.landed else ""
-        later = f"; latest run {self.run}" if self.run else ""
+        later = f"; {self.latest_run}" if self.run else ""
         warned = "; with warnings" if self.warnings else ""
-        state = "never asked for" if self.unwanted else self.state
-        return f"{say.day_text(self.date, weekday=True)}: {state}{events}{later}{warned}"
+        return f"{say.day_text(self.date, weekday=True)}: {self.word}{events}{later}{warned}"
+
+    @property
+    def word(self) -> str:
+        """What its look is called."""
+        return WORDS.get(self.look, self.look)
+
+    @property
+    def latest_run(self) -> str:
+        """What is said of a latest run that is not what has landed."""
+        return f"latest run {WORDS.get(self.run, self.run)}"
 
     @property
     def hours(self) -> list[tuple[int, int]]:
@@ -144,17 +169,22 @@ class Need:
         """Which days."""
         return say.span_text(self.days[0].date, self.days[-1].date)
 
+    @property
+    def look(self) -> str:
+        """How it is drawn."""
+        view = self.days[0]
+        return next((look for look in (view.run, view.look) if look in (State.FAILED, State.MISSING)), "warning")
+
 
 @dataclass(frozen=True)
 class Calendar:
-    """A range of days as it is shown. `newest`, `since`, `now`: as for `DayView`."""
+    """A range of days as it is shown. `since`, `now`: as for `DayView`."""
 
     known: Sequence[Day]
     first: date
     last: date
-    newest: date
+    now: datetime
     since: date = date.min
-    now: datetime | None = None
 
     @cached_property
     def days(self) -> Mapping[date, DayView]:
@@ -163,7 +193,7 @@ class Calendar:
         def level(day: Day) -> int:
             return min(math.ceil(_events(day) / self.top * LEVELS), LEVELS) or 1
 
-        return {day.date: DayView(day, level(day), self.newest, self.since, self.now) for day in self.known}
+        return {day.date: DayView(day, level(day), self.now, self.since) for day in self.known}
 
     @cached_property
     def top(self) -> int:
@@ -188,9 +218,16 @@ class Calendar:
         return months
 
     @property
-    def counts(self) -> Mapping[str, int]:
-        """How many days each state has."""
-        return {state: sum(view.look == state for view in self.days.values()) for state in State}
+    def newest(self) -> date:
+        """The newest day that can be exported."""
+        return newest_complete_day(self.now)
+
+    @property
+    def legend(self) -> list[tuple[str, str, int]]:
+        """Each look, what it is called, and how many days have it; one that is no state only where a day has it."""
+        counts = Counter(view.look for view in self.days.values())
+        looks = (*State, *(look for look in WORDS if counts[look]))
+        return [(look, WORDS.get(look, look), counts[look]) for look in looks]
 
     @property
     def unwanted(self) -> list[DayView]:
@@ -261,7 +298,7 @@ class Calendar:
     def headline(self) -> str:
         """The answer to the question whether the data is complete."""
         if self.unwanted and not self.wanted:
-            return "Nothing has been exported yet" if self.since > self.last else "Nothing was asked for in this range"
+            return "Nothing has been exported yet" if self.since == date.max else "Nothing was asked for in this range"
         if not self.wanted:
             return "Nothing is wanted in this range"
         if self.landed < self.wanted:
@@ -275,6 +312,23 @@ class Calendar:
         starts = [(f"{days} days", date.fromordinal(max(self.last.toordinal() - days + 1, 1))) for days in (30, 90)]
         starts.append(("12 months", date(month // 12, month % 12 + 1, 1) if month >= _FIRST_MONTH else date.min))
         return [(text, first, self.last, first == self.first) for text, first in starts]
+
+
+def read_calendar(container: Container, settings: Settings, first: date, last: date, now: datetime) -> Calendar:
+    """The same days as they are shown. Without a start date, nobody misses those before the first ever asked for."""
+    days = read_coverage(container, settings, first, last, now)
+    since = date.min if settings.start_date else _first_known(container, Names(settings.prefix))
+    return Calendar(days, first, last, now, since)
+
+
+def _first_known(container: Container, names: Names) -> date:
+    """The earliest day that ever landed or was asked for, from two listings' first names; `date.max` if none."""
+    kinds: tuple[Kind, ...] = ("manifests", "status")
+    days = [
+        next((day for blob in container.blobs(names.folder(kind)) if (day := names.day_of(blob.name, kind))), None)
+        for kind in kinds
+    ]
+    return min(filter(None, days), default=date.max)
 
 
 def _alike(one: DayView, other: DayView) -> bool:

@@ -45,16 +45,6 @@ def read_coverage(container: Container, settings: Settings, first: date, last: d
     return days
 
 
-def first_known(container: Container, names: Names) -> date | None:
-    """The earliest day that ever landed or was asked for: the first name of two listings. None if there is none."""
-    kinds: tuple[Kind, ...] = ("manifests", "status")
-    days = [
-        next((day for blob in container.blobs(names.folder(kind)) if (day := names.day_of(blob.name, kind))), None)
-        for kind in kinds
-    ]
-    return min(filter(None, days), default=None)
-
-
 def read_day(container: Container, names: Names, day: date) -> Day | None:
     """All that is known of one day: its status and its manifest, read whole. None if there is neither.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,8 @@ MAX_FILES = 2000
 LAST_MONTH = date(9999, 12, 1)
 
 
-def coverage_page(  # noqa: PLR0913 - a view of this many facts
-    days: Sequence[Day], first: date, last: date, now: datetime, *, since: date = date.min, entra: bool = False
-) -> Page:
-    """The calendar of a range, with each of its days to open. Nobody misses the missing days before `since`."""
-    calendar = Calendar(days, first, last, newest_complete_day(now), since, now)
+def coverage_page(calendar: Calendar, *, entra: bool = False) -> Page:
+    """The calendar of a range, with each of its days to open."""
     return _page("coverage.html", calendar=calendar, root="exports/", entra=entra)
 
 
@@ -44,7 +41,7 @@ def day_page(day: Day, now: datetime, *, entra: bool = False) -> Page:
         took = max(elapsed, sum(request.seconds for request in manifest.requests))
     return _page(
         "day.html",
-        view=DayView(day, LEVELS, newest_complete_day(now), now=now),
+        view=DayView(day, LEVELS, now),
         manifest=manifest,
         took=took,
         files=manifest.files[:MAX_FILES] if manifest else (),
@@ -59,7 +56,7 @@ def problem_page(  # noqa: PLR0913 - a view of this many facts
 ) -> Page:
     """What was refused, and the next step: for a day that can be exported, to export it; else back to `home`."""
     around = _around(day, now) if day else {"before": None, "after": None, "back": None}
-    view = DayView(Day(day, State.MISSING), LEVELS, newest_complete_day(now)) if day else None
+    view = DayView(Day(day, State.MISSING), LEVELS, now) if day else None
     return _page("problem.html", title=title, detail=detail, view=view, **around, root="", home=home, entra=entra)
 
 
@@ -117,5 +114,5 @@ HEADERS: Mapping[str, str] = {
 
 
 def _page(template: str, **values: Any) -> Page:
-    values |= {"style": Markup(_STYLE), "script": Markup(_SCRIPT), "states": tuple(State)}  # noqa: S704 - our own files
+    values |= {"style": Markup(_STYLE), "script": Markup(_SCRIPT)}  # noqa: S704 - our own files
     return _ENV.get_template(template).render(values), HEADERS

@@ -17,7 +17,7 @@ import azure.functions as func
 
 from shared.app import App
 from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
-from shared.days.coverage import first_known, read_coverage, read_day
+from shared.days.coverage import read_coverage, read_day
 from shared.days.day import Day
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunStatus
@@ -235,14 +235,14 @@ def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """GET /api/exports: one row per day; a page for a browser."""
     _check_query(request, "from", "to")
     first, last = _range(app, request)
-    days = read_coverage(app.container, app.settings, first, last, app.clock())
     if _wants_page(request):
-        from shared.web.pages import coverage_page  # noqa: PLC0415 - templates are loaded for a browser only
+        # Templates are loaded for a browser only.
+        from shared.days.calendar import read_calendar  # noqa: PLC0415
+        from shared.web.pages import coverage_page  # noqa: PLC0415
 
-        # Without a start date, nobody misses the days before the first that was ever asked for.
-        since = date.min if app.settings.start_date else first_known(app.container, Names(app.settings.prefix))
-        return as_page(200, coverage_page(days, first, last, app.clock(), since=since or date.max, entra=_entra(app)))
-    rows = [day.row for day in days]
+        calendar = read_calendar(app.container, app.settings, first, last, app.clock())
+        return as_page(200, coverage_page(calendar, entra=_entra(app)))
+    rows = [day.row for day in read_coverage(app.container, app.settings, first, last, app.clock())]
     return as_json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": rows})
 
 

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from shared.days.calendar import Calendar
 from shared.web.pages import coverage_page, day_page, problem_page
 from tests.browser.conftest import Rendered
 from tests.unit.sample_days import (
@@ -39,12 +40,12 @@ FAILED = answer(
 )
 
 PAGES: dict[str, Rendered] = {
-    "month": coverage_page(month(), FIRST, LAST, NOW),
+    "month": coverage_page(Calendar(month(), FIRST, LAST, NOW)),
     "day": day_page(FAILED, NOW),
-    "hostile-month": coverage_page(hostile_days(), FIRST, LAST, NOW),
+    "hostile-month": coverage_page(Calendar(hostile_days(), FIRST, LAST, NOW)),
     "hostile-day": day_page(hostile_answer(SATURDAY), NOW),
     "year": coverage_page(
-        [landed(LAST - timedelta(days=n)) for n in range(364, 29, -1)] + month(), date(2024, 12, 1), LAST, NOW
+        Calendar([landed(LAST - timedelta(days=n)) for n in range(364, 29, -1)] + month(), date(2024, 12, 1), LAST, NOW)
     ),
 }
 
@@ -54,7 +55,7 @@ LISTED = replace(MANY.files[0], name=f"shop/eu {'x' * 90}/{MANY.files[0].name}")
 CROWDED = replace(answer(SATURDAY), manifest=replace(MANY, files=(LISTED,) * 10_000))
 NOTHING = [known(FIRST + timedelta(days=n), "missing") for n in range(30)]
 PAGES |= {
-    "new": coverage_page(NOTHING, FIRST, LAST, NOW, since=LAST),
+    "new": coverage_page(Calendar(NOTHING, FIRST, LAST, NOW, since=LAST)),
     "many-files": day_page(CROWDED, NOW, entra=True),
     "problem": problem_page("Not found", f"{SATURDAY} was never exported.", SATURDAY, NOW, home="../exports"),
 }

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from io import StringIO
+from typing import Literal
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from cli.calendar import render
+from shared.days.calendar import Calendar
 from shared.days.day import Day
-from shared.days.status import RunError
+from shared.days.state import RunState, State
+from shared.days.status import RunError, RunStatus
 from shared.text import visible
-from tests.unit.sample_days import FIRST, HOSTILE, LAST, hostile_days, known, landed, month
+from shared.web.pages import coverage_page
+from tests.unit.sample_days import FIRST, HOSTILE, LAST, NOW, hostile_days, known, landed, month
 
 
-def printed(rows: list[Day], first: date = FIRST, last: date = LAST, *, width: int = 100, colours: bool = False) -> str:
+def printed(rows: list[Day], first: date = FIRST, *, width: int = 100, colours: bool = False) -> str:
+    return printed_calendar(Calendar(rows, first, LAST, NOW), width=width, colours=colours)
+
+
+def printed_calendar(calendar: Calendar, *, width: int, colours: bool = False) -> str:
     out = StringIO()
-    Console(file=out, width=width, force_terminal=colours, color_system="truecolor" if colours else None).print(
-        render(rows, first, last)
-    )
+    colour_system: Literal["truecolor"] | None = "truecolor" if colours else None
+    Console(file=out, width=width, force_terminal=colours, color_system=colour_system).print(render(calendar))
     return out.getvalue()
 
 
@@ -53,6 +60,63 @@ def test_the_table_has_a_line_for_each_day_with_its_figures_and_reasons() -> Non
     assert "latest run failed; FewerEvents: 2025-11-15: 373311 events have landed" in text
     assert "no events in hours 3, 4" in text
     assert "Only 120000 events" in text
+
+
+def dead(*, landed_before: bool = False, trigger: str = "timer") -> Day:
+    """A day whose host was killed two minutes ago."""
+    run = RunStatus(FIRST, RunState.RUNNING, "run", trigger, updated_at=NOW - timedelta(minutes=2))
+    figures = landed(FIRST).landed if landed_before else None
+    return Day.of(FIRST, run, leased=False, landed=figures, otherwise=State.MISSING)
+
+
+def one(day: Day, *, now: datetime = NOW, since: date = date.min) -> Calendar:
+    return Calendar([day], FIRST, FIRST, now, since)
+
+
+LATE = NOW + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "look", "words", "headline", "needs"),
+    [
+        (one(dead()), "returning", "coming back", "0 of 1 days have landed", ""),
+        (one(dead(), now=LATE), "failed", "failed", "0 of 1 days have landed", "RunDied"),
+        (one(dead(trigger="cli")), "failed", "failed", "0 of 1 days have landed", "RunDied"),
+        (one(dead(landed_before=True)), "complete", "latest run coming back", "The day has landed", ""),
+        (one(dead(landed_before=True), now=LATE), "complete", "latest run failed", "The day has landed", "RunDied"),
+        (
+            one(known(FIRST, "missing"), since=LAST),
+            "before",
+            "never asked for",
+            "Nothing was asked for in this range",
+            "",
+        ),
+        (
+            one(known(FIRST, "missing"), since=date.max),
+            "before",
+            "never asked for",
+            "Nothing has been exported yet",
+            "",
+        ),
+        (one(known(FIRST, "missing"), since=FIRST), "missing", "missing", "0 of 1 days have landed", "missing"),
+        (one(known(FIRST, "queued"), since=LAST), "queued", "queued", "0 of 1 days have landed", ""),
+        (one(known(FIRST, "expired"), since=LAST), "expired", "expired", "Nothing is wanted in this range", ""),
+    ],
+)
+def test_the_page_and_the_terminal_give_the_same_answer(
+    calendar: Calendar, look: str, words: str, headline: str, needs: str
+) -> None:
+    view = calendar.days[FIRST]
+    assert (view.look, view.needs) == (look, needs)
+    terminal, page = printed_calendar(calendar, width=300), coverage_page(calendar)[0]
+    (row,) = (line for line in terminal.splitlines() if str(FIRST) in line)
+    for shown in (row, page.partition('class="card open"')[2]):
+        assert words in shown
+    for shown in (terminal, page):
+        assert headline in shown
+        assert ("coming back" in shown) == ("coming back" in words)
+    assert f'class="day s-{look}' in page
+    assert ("Nothing: no day is missing" in page) == (not needs)
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 100, 240])

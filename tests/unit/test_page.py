@@ -37,7 +37,7 @@ from tests.unit.sample_days import (
     month,
 )
 
-MONTH = coverage_page(month(), FIRST, LAST, NOW)[0]
+MONTH = coverage_page(Calendar(month(), FIRST, LAST, NOW))[0]
 SATURDAY = date(2025, 11, 15)
 
 
@@ -81,7 +81,7 @@ def section(html: str, day: date) -> str:
 
 def test_the_headline_answers_whether_the_data_is_complete() -> None:
     def headline(*rows: Day) -> str:
-        return Calendar(rows, FIRST, LAST, LAST).headline
+        return Calendar(rows, FIRST, LAST, NOW).headline
 
     whole, missing = landed(FIRST), known(FIRST + DAY, "missing")
     expired = known(FIRST, "expired")
@@ -129,20 +129,20 @@ def test_a_day_opens_to_its_24_hours() -> None:
 
 
 def test_a_day_of_which_nothing_is_known_says_why() -> None:
-    html = coverage_page([landed(LAST)], FIRST, LAST + 5 * DAY, NOW)[0]
+    html = coverage_page(Calendar([landed(LAST)], FIRST, LAST + 5 * DAY, NOW))[0]
     assert Parsed(html).text.count("before the start date") == 29
     assert Parsed(html).text.count("not complete yet") == 5
 
 
 def test_days_that_need_attention_are_named_once_with_their_reason() -> None:
-    needs = Calendar(month(), FIRST, LAST, LAST).needs
+    needs = Calendar(month(), FIRST, LAST, NOW).needs
     assert [(need.text, need.days[0].needs, len(need.days)) for need in needs] == [
         ("24 November 2025", "BadCredentials", 1),
         ("18 to 20 November 2025", "missing", 3),
         ("15 November 2025", "FewerEvents", 1),
         ("10 November 2025", "with warnings", 1),
     ]
-    well = coverage_page([landed(FIRST)], FIRST, FIRST, NOW)[0]
+    well = coverage_page(Calendar([landed(FIRST)], FIRST, FIRST, NOW))[0]
     assert "no day is missing, none has failed" in Parsed(well).text
 
 
@@ -157,27 +157,15 @@ def test_missing_days_are_offered_to_be_exported_and_queued_ones_to_be_withdrawn
 
 
 def test_days_before_the_first_that_anybody_asked_for_are_nobodys_loss() -> None:
-    """They are shown apart, do not need attention, and can be exported all the same."""
+    """They do not need attention, and can be exported all the same."""
     days = [known(FIRST + n * DAY, "missing") for n in range(3)] + [landed(FIRST + 3 * DAY), known(LAST, "missing")]
-    calendar = Calendar(days, FIRST, LAST, LAST, since=FIRST + 3 * DAY)
+    calendar = Calendar(days, FIRST, LAST, NOW, since=FIRST + 3 * DAY)
     assert [need.text for need in calendar.needs] == ["30 November 2025"]
-    assert (calendar.headline, calendar.counts["missing"]) == ("1 of 2 days have landed", 1)
-    html = coverage_page(days, FIRST, LAST, NOW, since=FIRST + 3 * DAY)[0]
-    page = Parsed(html)
-    assert html.count('class="day s-before"') == 3
+    assert {("missing", "missing", 1), ("before", "never asked for", 3)} < set(calendar.legend)
+    page = Parsed(coverage_page(calendar)[0])
     assert "Nobody has asked for 1 to 3 November 2025 yet." in page.text
     assert page.find("button", **{"data-do": "missing", "data-from": "2025-11-01", "data-to": "2025-11-03"})
-    assert "never asked for" in Parsed(section(html, FIRST)).text
-    assert Calendar(days[:3], FIRST, LAST, LAST, since=date.max).headline == "Nothing has been exported yet"
-
-
-def test_a_run_that_comes_back_on_its_own_needs_nobody_until_it_is_late() -> None:
-    run = RunStatus(FIRST, RunState.RUNNING, "run", "timer", updated_at=NOW - timedelta(minutes=2))
-    dead = Day.of(FIRST, run, leased=False, landed=None, otherwise=State.MISSING)
-    assert dead.row["status"] == "failed"
-    assert "comes back on its own" in dead.row["error"]["message"]
-    for later, needs in ((timedelta(), 0), (timedelta(hours=1), 1)):
-        assert len(Calendar([dead], FIRST, LAST, LAST, now=NOW + later).needs) == needs
+    assert Calendar(days[:3], FIRST, LAST, NOW, since=date.max).headline == "Nothing has been exported yet"
 
 
 def test_a_problem_is_a_page_with_the_next_step() -> None:
@@ -195,7 +183,7 @@ def test_a_problem_is_a_page_with_the_next_step() -> None:
 
 
 def test_totals_are_those_of_the_rows() -> None:
-    text = Parsed(coverage_page([landed(FIRST), landed(FIRST + DAY)], FIRST, LAST, NOW)[0]).text
+    text = Parsed(coverage_page(Calendar([landed(FIRST), landed(FIRST + DAY)], FIRST, LAST, NOW))[0]).text
     rows = [landed(FIRST), landed(FIRST + DAY)]
     assert f"{sum(row.landed.events for row in rows if row.landed):,}" in text
     assert size(sum(row.landed.bytes for row in rows if row.landed)) in text
@@ -203,7 +191,7 @@ def test_totals_are_those_of_the_rows() -> None:
 
 def test_shades_grow_with_the_events_and_one_odd_day_does_not_pale_the_rest() -> None:
     rows = [landed(FIRST + n * DAY, events=events) for n, events in enumerate([1, 50, 100, 100, 10_000])]
-    assert [view.level for view in Calendar(rows, FIRST, LAST, LAST).days.values()] == [1, 2, 3, 3, 5]
+    assert [view.level for view in Calendar(rows, FIRST, LAST, NOW).days.values()] == [1, 2, 3, 3, 5]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +208,7 @@ def test_shades_grow_with_the_events_and_one_odd_day_does_not_pale_the_rest() ->
 def test_links_lead_to_the_ranges_before_and_after(
     first: date, last: date, earlier: tuple[str, str] | None, later: tuple[str, str] | None
 ) -> None:
-    page = Parsed(coverage_page([], first, last, NOW)[0])
+    page = Parsed(coverage_page(Calendar([], first, last, NOW))[0])
     for rel, wanted in (("prev", earlier), ("next", later)):
         links = [a["href"] for a in page.find("a", rel=rel)]
         assert links == ([f"?from={wanted[0]}&to={wanted[1]}"] if wanted else [])
@@ -239,15 +227,15 @@ def test_links_lead_to_the_ranges_before_and_after(
     ],
 )
 def test_the_usual_ranges_end_where_this_one_does_and_hold_a_year_at_most(last: date, year: date) -> None:
-    ranges = Calendar([], last, last, LAST).ranges
+    ranges = Calendar([], last, last, NOW).ranges
     assert [text for text, *_ in ranges] == ["30 days", "90 days", "12 months"]
     assert ranges[2][1:3] == (year, last)
     assert all((end - start).days < 366 for _, start, end, _ in ranges)
-    assert Calendar([], FIRST, LAST, LAST).ranges[0][3]  # this one is it
+    assert Calendar([], FIRST, LAST, NOW).ranges[0][3]  # this one is it
 
 
 def test_months_are_whole_weeks_from_monday_and_hold_each_day_of_the_range_once() -> None:
-    months = Calendar([], date(2024, 2, 27), date(2024, 4, 2), LAST).months
+    months = Calendar([], date(2024, 2, 27), date(2024, 4, 2), NOW).months
     assert [first for first, _ in months] == [date(2024, 2, 27), date(2024, 3, 1), date(2024, 4, 1)]
     days = [day for _, weeks in months for week in weeks for day in week if day]
     assert days == [date(2024, 2, 27) + n * DAY for n in range(36)]
@@ -298,7 +286,7 @@ def test_a_day_page_without_a_manifest_claims_no_figures() -> None:
 @pytest.mark.parametrize(
     "html",
     [
-        coverage_page(hostile_days(), FIRST, LAST, NOW)[0],
+        coverage_page(Calendar(hostile_days(), FIRST, LAST, NOW))[0],
         day_page(hostile_answer(SATURDAY), NOW)[0],
         day_page(answer(SATURDAY, run="failed", gone=True, error=RunError(HOSTILE, HOSTILE)), NOW)[0],
     ],
@@ -345,7 +333,7 @@ def test_every_character_of_a_shown_text_is_one_that_shows(text: str) -> None:
     shown.encode()
 
 
-@pytest.mark.parametrize("rendered", [coverage_page(month(), FIRST, LAST, NOW), day_page(answer(SATURDAY), NOW)])
+@pytest.mark.parametrize("rendered", [coverage_page(Calendar([], FIRST, LAST, NOW)), day_page(answer(SATURDAY), NOW)])
 def test_the_policy_allows_just_this_script_and_this_style(rendered: tuple[str, Mapping[str, str]]) -> None:
     html, headers = rendered
     page = Parsed(html)
@@ -371,7 +359,7 @@ def test_a_page_names_no_other_server() -> None:
 def test_a_year_is_a_page_of_less_than_a_megabyte() -> None:
     last = date(2025, 11, 30)
     rows = [landed(last - n * DAY) for n in reversed(range(366))]
-    assert len(coverage_page(rows, rows[0].date, last, NOW)[0]) < 1_000_000
+    assert len(coverage_page(Calendar(rows, rows[0].date, last, NOW))[0]) < 1_000_000
 
 
 def test_each_error_has_its_own_advice() -> None:
@@ -410,7 +398,7 @@ def test_replacing_asks_a_question_that_names_both_numbers(
 
 def test_replacing_is_offered_only_where_fewer_events_were_refused() -> None:
     def buttons(row: Day) -> list[str | None]:
-        page = Parsed(coverage_page([row], FIRST, LAST, NOW)[0])
+        page = Parsed(coverage_page(Calendar([row], FIRST, LAST, NOW))[0])
         return [b["data-do"] for b in page.find("button") if "data-day" in b]
 
     error = fewer(FIRST, 10, 5)
