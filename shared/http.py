@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
+from urllib3.util import parse_url
 
 _CA_BUNDLE = re.compile(r"TLS CA certificate bundle|TLS certificate file")
 _PROXY_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
@@ -56,6 +57,22 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def host_of(url: str) -> str:
+    r"""The host of a URL as `requests` reads it, empty if there is none.
+
+    Other parsers find another one in `http://host\@127.0.0.1` or in `https://host%2Ecom`.
+    """
+    try:
+        return (parse_url(url).host or "").strip("[]").lower()
+    except urllib3.exceptions.LocationParseError:
+        return ""
+
+
+def is_protected(url: str) -> bool:
+    """Whether nobody on the way can read a request to this URL: it goes by https, or to this machine."""
+    return url.lower().startswith("https:") or is_loopback(host_of(url))
 
 
 def reason(error: BaseException) -> str:

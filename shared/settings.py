@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from shared.dates import parse_day
 from shared.errors import InvalidDate, SettingsError
-from shared.http import is_loopback
+from shared.http import host_of, is_protected
 from shared.redact import Redaction
 
 ENDPOINTS = {
@@ -102,11 +102,12 @@ def _prefix(value: str) -> str:
 
 def _endpoint(value: str) -> str:
     parts = _split(value)
-    if value and (parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", value) or not parts.hostname):
+    is_url = parts.scheme in ("http", "https") and re.fullmatch(r"[!-\[\]-~]+", value) and host_of(value)
+    if value and not is_url:
         raise ValueError("must be an http or https URL")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
-    if value and not _is_protected(value):
+    if value and not is_protected(value):
         raise ValueError("may use plain http only to a loopback address: the keys would go over the wire unprotected")
     return value
 
@@ -133,7 +134,7 @@ def _connection(value: str) -> str:
         raise ValueError(f"must be a connection string, or {_DEVELOPMENT_STORAGE}")
     endpoint = endpoint or f"{given.get('defaultendpointsprotocol') or 'https'}://{account}.blob"
     second = given.get("blobsecondaryendpoint") or endpoint
-    if not (_is_protected(endpoint) and _is_protected(second)):
+    if not (is_protected(endpoint) and is_protected(second)):
         raise ValueError("may use plain http only to a loopback address: events and signature would go unprotected")
     return value
 
@@ -146,11 +147,6 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         return urlsplit("")
     return parts
-
-
-def _is_protected(url: str) -> bool:
-    parts = _split(url)
-    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _schedule(text: str) -> str:
@@ -314,7 +310,7 @@ def _load(environ: Mapping[str, str], which: str) -> Settings:
         key: _read(environ, setting.name, problems) if setting.name.startswith(which) else setting.default
         for key, setting in _FIELDS.items()
     }
-    if values["region"] == "eu" and _is_amplitude_us(_split(values["export_url"]).hostname or ""):
+    if values["region"] == "eu" and _is_amplitude_us(host_of(values["export_url"])):
         problems.append("AMP_EXPORT_URL points to Amplitude's US servers while AMP_DATA_REGION is eu")
     values["export_url"] = values["export_url"] or ENDPOINTS[values["region"]]
     both = ("EXPORT_STORAGE", "EXPORT_STORAGE__blobServiceUri")

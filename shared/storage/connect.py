@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
@@ -15,7 +14,7 @@ from azure.storage.blob import ContainerClient, ExponentialRetry
 from requests.adapters import HTTPAdapter
 
 from shared.errors import StorageDenied
-from shared.http import Session, is_loopback
+from shared.http import Session, is_protected
 from shared.settings import Settings
 from shared.storage.container import DOCUMENT_BYTES, Container
 
@@ -57,8 +56,7 @@ def open_client(settings: Settings) -> ContainerClient:
         raise StorageDenied(
             "EXPORT_STORAGE is not a connection string that the storage library understands: copy it again."
         ) from None
-    url = urlsplit(client.url)
-    if url.scheme != "https" and not is_loopback(url.hostname or ""):
+    if not is_protected(client.url):
         raise StorageDenied("EXPORT_STORAGE leads to another machine by plain http: use https.")
     return client
 

@@ -158,6 +158,9 @@ MALFORMED = [
     ("EXPORT_STORAGE", "BlobEndpoint=http://127.0.0.1@evil.example;SharedAccessSignature=sig=s"),
     ("EXPORT_STORAGE", "BlobEndpoint=//acme.example;SharedAccessSignature=sig=s"),
     ("EXPORT_STORAGE", "BlobEndpoint=http://127.0.0.1;BlobSecondaryEndpoint=http://acme.example;AccountName=a"),
+    ("EXPORT_STORAGE", "BlobEndpoint=http://acme.example\\@127.0.0.1"),  # `requests` goes to acme.example
+    ("EXPORT_STORAGE", "BlobEndpoint=http://127.0.0.1.:10000/a"),  # a name that a resolver answers
+    ("AMP_EXPORT_URL", "https://amplitude.com\\.example/"),
     ("EXPORT_CONTAINER", "ab"),
     ("EXPORT_CONTAINER", "a" * 64),
     ("EXPORT_CONTAINER", "Upper"),
@@ -253,7 +256,15 @@ def test_another_endpoint_is_taken_as_it_is(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["amplitude.com", "AMPLITUDE.com.", "www.amplitude.com", "analytics.amplitude.com:443"]
+    "host",
+    [
+        "amplitude.com",
+        "AMPLITUDE.com.",
+        "amplitude.com%2e",
+        "amplitude%2Ecom",
+        "www.amplitude.com",
+        "analytics.amplitude.com:443",
+    ],
 )
 def test_the_us_host_is_refused_while_the_region_is_eu(host: str) -> None:
     """No event of a European project goes through the United States by a slip."""
