@@ -12,7 +12,6 @@ from typing import List  # noqa: UP035 - see Messages
 import azure.functions as func
 
 from shared.app import App, open_app
-from shared.days.state import Trigger
 from shared.days.status import RunError
 from shared.errors import ExportError, InternalError, InvalidMessage, SettingsError
 from shared.log import log
@@ -109,7 +108,7 @@ def export_day(message: func.QueueMessage) -> None:
         try:
             order = Order.from_message(message.get_body().decode("utf-8", "replace"))
         except InvalidMessage as error:
-            log_failed(None, "", Trigger.QUEUE, RunError.of(error))
+            log_failed(RunError.of(error))
             return
         opened().runs.work(order, message_id=message.id or "")
 

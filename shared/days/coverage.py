@@ -45,6 +45,13 @@ def read_coverage(container: Container, settings: Settings, first: date, last: d
     return days
 
 
+def read_manifest(container: Container, names: Names, day: date) -> Manifest | None:
+    """What a day holds; None for one that has not landed. Raises InvalidManifest where this app did not write it."""
+    name = names.manifest(day)
+    document = container.read(name)
+    return Manifest.from_json(document.data, name) if document else None
+
+
 def read_day(container: Container, names: Names, day: date) -> Day | None:
     """All that is known of one day: its status and its manifest, read whole. None if there is neither.
 
@@ -52,10 +59,9 @@ def read_day(container: Container, names: Names, day: date) -> Day | None:
         InvalidManifest: the manifest is not one of this app.
 
     """
-    status, document = container.read(names.status(day)), container.read(names.manifest(day))
-    if status is None and document is None:
+    status, manifest = container.read(names.status(day)), read_manifest(container, names, day)
+    if status is None and manifest is None:
         return None
-    manifest = Manifest.from_json(document.data, names.manifest(day)) if document else None
     found = Day.of(
         day,
         read_status(status.data, names.status(day)) if status else None,

@@ -148,20 +148,16 @@ class DayLock:
                 continue  # the next beat tries again
 
 
-def check_leasable(container: Container, name: str, document: Document) -> None:
-    """Refuse a status blob on which somebody holds a lease without an end: waiting does not help.
-
-    Raises:
-        StorageDenied: it is so.
-
-    """
-    if document.leased_forever:
-        raise StorageDenied(
-            f"Somebody holds a lease without an end on {name}: this app takes no such lease, and cannot export the day "
-            "under it. Break it: az storage blob lease break --auth-mode login --account-name ACCOUNT "
-            f"--container-name {container.name} --blob-name {name}",
-            code=LEASED,
-        )
+def foreign_lease(container: Container, name: str, document: Document) -> StorageDenied | None:
+    """The error for a status blob on which somebody holds a lease without an end: waiting does not help."""
+    if not document.leased_forever:
+        return None
+    return StorageDenied(
+        f"Somebody holds a lease without an end on {name}: this app takes no such lease, and cannot export the day "
+        "under it. Break it: az storage blob lease break --auth-mode login --account-name ACCOUNT "
+        f"--container-name {container.name} --blob-name {name}",
+        code=LEASED,
+    )
 
 
 def put_unleased(container: Container, name: str, status: RunStatus, over: Document | None) -> None:
@@ -207,8 +203,8 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
                 put_unleased(container, name, fresh, None)
             except ConditionNotMet:
                 continue  # somebody else was quicker
-        else:
-            check_leasable(container, name, document)
+        elif foreign := foreign_lease(container, name, document):
+            raise foreign
         lease = container.lease(name, LEASE_SECONDS)
         if lease is not None:
             break

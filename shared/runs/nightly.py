@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from shared.dates import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
-from shared.days.coverage import read_coverage
+from shared.days.coverage import read_coverage, read_manifest
 from shared.days.day import Day
-from shared.days.manifest import Manifest
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunError, RunStatus
 from shared.errors import ConditionNotMet, DayLocked, ExportError, StorageDenied
@@ -192,9 +191,8 @@ class Nightly:
         found = [blob.name for blob in self.container.blobs(self.names.events(day)) if self._is_old(blob.last_modified)]
         if not found:
             return None
-        name = self.names.manifest(day)
-        document = self.container.read(name)
-        listed = {file.name for file in Manifest.from_json(document.data, name).files} if document else set()
+        manifest = read_manifest(self.container, self.names, day)
+        listed = {file.name for file in manifest.files} if manifest else set()
         unlisted = [blob for blob in found if blob not in listed]
         self._delete(day, unlisted)
         if unlisted:

@@ -44,6 +44,4 @@ def _held(queue: Queue, peeked: list[tuple[str, str]]) -> int:
 
 
 def _log(what: str) -> None:
-    log_failed(
-        None, "", "queue", RunError("InvalidMessage", f"{what} Clear the queue, and send what is still wanted again.")
-    )
+    log_failed(RunError("InvalidMessage", f"{what} Clear the queue, and send what is still wanted again."))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,17 +18,19 @@ from shared.app import App
 from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
 from shared.days.coverage import read_coverage, read_day
 from shared.days.day import Day
-from shared.days.state import RunState, Trigger
+from shared.days.state import Trigger
 from shared.days.status import RunStatus
 from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
 from shared.log import log
 from shared.names import Names
-from shared.runs.runs import MAX_QUEUED, DayRunning, TooManyQueued, utc_now
+from shared.runs.runs import DayRunning, utc_now
 from shared.settings import uses_entra
 from shared.web.access import Caller, caller_of, check
 from shared.web.answers import Problem, as_file, as_json, as_page, as_problem
 
 MAX_DAYS = 366
+MAX_QUEUED = 366
+"""How many days may be queued by request at a time: a year. It bounds what a mistake can cost."""
 DEFAULT_DAYS = 30
 NOT_SIGNED_IN, NOT_FOUND = 401, 404
 LOGGED = ("date", "from", "to", "replace", "missing")
@@ -146,16 +147,15 @@ def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpRespon
 
 
 def _check_room(app: App, days: Sequence[date]) -> None:
-    """Bound what a request, or many, can cost."""
-    try:
-        app.runs.check_room(days)
-    except TooManyQueued as error:
+    """Bound what a request, or many, can cost: each day that is queued is an export."""
+    queued = app.runs.queued()
+    if len(queued.union(days)) > MAX_QUEUED:
         raise Problem(
             429,
-            f"At most {MAX_QUEUED} days may be queued at a time, and {error.queued} are queued already. Ask for fewer, "
+            f"At most {MAX_QUEUED} days may be queued at a time, and {len(queued)} are queued already. Ask for fewer, "
             "wait until some are exported (GET /api/exports shows which), or take queued days back with "
             "DELETE /api/exports?from=D&to=D.",
-        ) from None
+        )
 
 
 def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], *, replacing: bool) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], 
     try:
         asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
     except DayRunning as running:
-        return _run(request, replace(running.status, status=RunState.RUNNING))
+        return _run(request, running.status)
     if asked.is_new:
         messages.append(asked.order.to_message())
     return _run(request, asked.status)

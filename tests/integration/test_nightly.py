@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from azure.functions import QueueMessage
+from azure.functions import HttpRequest, QueueMessage
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
@@ -27,8 +27,9 @@ from shared.errors import Interrupted, InvalidMessage, PermanentError, Transient
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.poison import report_undecodable
-from shared.runs.runs import MAX_FAILURES, Runs, TooManyQueued
+from shared.runs.runs import MAX_FAILURES, Runs
 from shared.storage.queue import open_queue
+from shared.web import routes
 from tests.faults.reader import Reader
 
 pytestmark = pytest.mark.in_memory
@@ -376,13 +377,17 @@ class TestMessages:
 
     def test_of_a_day_beyond_what_may_be_queued(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
         """Days that are queued already count once."""
-        monkeypatch.setattr("shared.runs.runs.MAX_QUEUED", 2)
-        app.runs.ask(NEWEST, "http")
-        app.runs.check_room(days_before(0, 1))
-        with pytest.raises(TooManyQueued):
-            app.runs.check_room(days_before(1, 2))
+        monkeypatch.setattr(routes, "MAX_QUEUED", 2)
+
+        def post(day: date) -> int:
+            url, params = "http://localhost/api/exports/x", {"date": day.isoformat()}
+            request = HttpRequest(method="POST", url=url, route_params=params, body=b"")
+            answer = routes.answer(request, lambda: routes.rerun(app, request, lambda _: None), {})
+            return int(answer.status_code)
+
+        assert [post(day) for day in (*days_before(0, 1), *days_before(0, 2))] == [202, 202, 429, 202]
         app.runs.withdraw(NEWEST)
-        app.runs.check_room(days_before(1, 2))
+        assert [post(day) for day in days_before(2)] == [202]
 
     def test_that_fails_five_times_is_done(
         self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture
