@@ -1,4 +1,4 @@
-"""`doctor`: checks settings, Amplitude, storage, rights and clock, and says for each what to do."""
+"""`doctor`: checks settings, Amplitude, storage, rights and clock, and says what to do about each failure."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from shared.storage.connect import open_container
 from shared.storage.container import Container
 
 RECENT_HOUR = 12
-"""The hour of the newest complete day that Amplitude is asked for."""
+"""The hour of the newest complete day that is requested from Amplitude."""
 CLOCK_SECONDS = 300
-"""A clock that is off by more may be refused by the storage, and picks the wrong day near 02:00 UTC."""
+"""If the clock is wrong by more, the storage may refuse requests, and the app picks the wrong day near 02:00 UTC."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
 
 def run(_: argparse.Namespace, environ: Mapping[str, str], messages: Console) -> int:
     """Check one thing after the other. A failed check does not stop the later ones that do not need it."""
-    settings = load_settings(environ)  # what is wrong with them is reported as for every command: exit code 2
+    settings = load_settings(environ)  # wrong settings end this command like any other, with exit code 2
     doctor = Doctor(settings, messages)
     doctor.say("ok", "settings", f"region {settings.region}, container {settings.container}, {settings.format}")
     doctor.check_amplitude()
@@ -71,11 +71,11 @@ class Doctor:
             self.say("ok", what, " ".join(texts))
 
     def check_amplitude(self) -> None:
-        """Ask for one recent hour: keys, region and endpoint are right if Amplitude answers it."""
+        """Request one recent hour: if Amplitude answers, keys, region and endpoint are right."""
         window = Window(newest_complete_day(utc_now()), RECENT_HOUR, RECENT_HOUR + 1)
         with self._step("Amplitude") as texts, Session() as session:
             with Amplitude(session, self._settings).fetch(window) as answer:
-                found = "has no events in" if answer is None else "answers for"
+                found = "has no events in" if answer is None else "has events in"
             texts.append(f"accepts the keys and {found} {window}")
 
     def check_storage(self) -> None:
@@ -98,7 +98,7 @@ class Doctor:
 
 
 def _probe(container: Container, name: str) -> datetime:
-    """Do to a blob what an export does. Returns the storage's time of the write; the blob is gone afterwards."""
+    """Do with a probe blob what an export does with blobs. Deletes it, and returns the storage's time of the write."""
     written = container.put(name, b"{}", {"probe": "doctor"}, over=None)
     try:
         lease = container.lease(name, 15)

@@ -34,12 +34,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
     parser.add_argument("--to", dest="last", metavar="DAY", help="its last day (default: the newest complete day)")
     parser.add_argument("--missing", action="store_true", help="only days that have not landed")
     parser.add_argument("--replace", action="store_true", help="allow fewer events than have landed")
-    parser.add_argument("--json", action="store_true", help="print the manifest on stdout; for a range, one a line")
+    parser.add_argument("--json", action="store_true", help="print the manifest on stdout; for a range, one per line")
     return parser
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Console) -> int:
-    """Export what is asked for. A range goes on past a day that fails; the exit code is 1 then."""
+    """Export the requested days. If a day of a range fails, go on with the others; the exit code is then 1."""
     days = _days(options, utc_now())
     progress = ExportProgress(messages)
     with progress, open_app(environ, on_progress=progress.update) as app:
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Conso
 
 
 def _days(options: argparse.Namespace, now: datetime) -> list[date]:
-    """The days that are meant. One that cannot be exported yet is refused before anything is asked for."""
+    """The requested days. A day that cannot be exported yet is refused before any request to Amplitude."""
     if options.day is not None and (options.first or options.last):
         options.parser.error("give either DAY or --from and --to")
     if options.day is not None:
@@ -76,14 +76,14 @@ def _days(options: argparse.Namespace, now: datetime) -> list[date]:
 
 
 def _not_landed(app: App, days: list[date]) -> list[date]:
-    """Those of the days that are missing; a day before EXPORT_START_DATE is not."""
+    """The missing ones among the days. Days before EXPORT_START_DATE are not missing."""
     rows = read_coverage(app.container, app.settings, days[0], days[-1], app.clock())
     return [row.date for row in rows if row.landed is None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Exports:
-    """Exports days one after the other, and says how each went."""
+    """Exports days one after the other, and prints the result of each."""
 
     app: App
     options: argparse.Namespace
@@ -92,7 +92,7 @@ class _Exports:
     output: SafeStream | None
 
     def export(self, day: date) -> bool:
-        """Export a day. Returns whether it landed; raises only where it is the only one that was asked for."""
+        """Export a day. Returns whether it landed; raises only if it is the only requested day."""
         order = Order(day, trigger=Trigger.CLI, replace=self.options.replace)
         try:
             with self.progress.of(day), handled(received.append):
@@ -113,7 +113,7 @@ class _Exports:
         return True
 
     def warn_if_lost(self) -> None:
-        """Say that what was to be printed got lost: the days have landed all the same."""
+        """Warn if standard output was lost. The days have landed all the same."""
         if self.output and self.output.lost:
             self.messages.print("Warning: standard output is closed or full. The days have landed.", style="yellow")
 

@@ -21,7 +21,7 @@ from shared.settings import unknown_settings
 from shared.stop import received
 
 Command = Callable[[Sequence[str]], int]
-"""A command that reads its own arguments, and returns its exit code."""
+"""A command that parses its own arguments and returns its exit code."""
 
 More = Mapping[str, tuple[str, Command]]
 """Further commands by name, each with its line of help."""
@@ -57,7 +57,7 @@ def main(
         messages.print(f"{error.type}: {error}", markup=False, style="red")
         return WRONG
     except Interrupted:
-        messages.print("Interrupted: nothing partial was left behind.")
+        messages.print("Interrupted: the command left nothing half-done.")
         return 128 + received[0]
     except ExportError as error:
         messages.print(f"{error.type}: {error}", markup=False, style="red")
@@ -73,7 +73,7 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 
 def _downstream() -> More:
-    """What brings the landed days further. `delta` needs requirements of its own, and is listed only with them."""
+    """The commands that read landed days. `delta` is listed only if its own requirements are installed."""
 
     def mirror(arguments: Sequence[str]) -> int:
         from downstream.mirror import main as run  # noqa: PLC0415 - each command loads what it needs

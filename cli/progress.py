@@ -1,4 +1,4 @@
-"""An export's progress: a live line on a terminal, a plain line now and then where there is none."""
+"""An export's progress: a live line on a terminal, otherwise a plain line now and then."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN_SECONDS = 10
 
 
 class ExportProgress:
-    """Shows how far the export of a day is, from `__enter__` to `__exit__`."""
+    """Shows how far the export of a day has come, from `__enter__` to `__exit__`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -58,9 +58,9 @@ class ExportProgress:
         yield
 
     def waiting(self) -> None:
-        """Say that another run has the day."""
+        """Say that another run has locked the day."""
         self._bar.update(self._task, text="waiting for another run")
-        self._console.print(f"Another run has {self._day}; waiting up to a minute in case it is dead.")
+        self._console.print(f"Another run has locked {self._day}. Waiting up to a minute, in case that run has died.")
 
     def update(self, progress: Progress) -> None:
         """Show the newest figures."""

@@ -17,7 +17,7 @@ SOURCES = f"Settings come from the environment, then .env, then {LOCAL_SETTINGS}
 
 
 def find_settings(folder: Path) -> dict[str, str]:
-    """All settings within reach; the first source that has a name wins.
+    """All settings from the three sources. If several have the same name, the first source wins.
 
     Raises:
         SettingsError: one of the files cannot be read; the message has its name and the line.
@@ -29,10 +29,10 @@ def find_settings(folder: Path) -> dict[str, str]:
 def read_local_settings(file: Path) -> dict[str, str]:
     """The `Values` of a local.settings.json, read as Core Tools reads it; empty if there is no such file.
 
-    Comments, trailing commas and a byte order mark are fine.
+    Comments, trailing commas and a byte order mark are allowed.
 
     Raises:
-        SettingsError: the file is encrypted, or not what Core Tools would take.
+        SettingsError: the file is encrypted, or Core Tools could not read it.
 
     """
     text = _read(file)

@@ -38,7 +38,7 @@ LONGEST_ANSWER = 4 * 3600.0
 """Seconds that the body of an answer may take. A server that drips bytes never reaches the read time-out."""
 _WORDS_BYTES = 4096
 _WORDS = 300
-_SMALLER = "It is asked for in halves."
+_SMALLER = "The app requests it in halves."
 _NO_SMALLER = (
     "A single hour cannot be asked for in parts. The same answer has been seen for an empty project, and for keys of "
     "another one: check in Amplitude that this hour has events. If it has, ask Amplitude's support for the data."

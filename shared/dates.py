@@ -100,19 +100,19 @@ def parse_day(text: str) -> date:
             return date.fromisoformat(text)
         except ValueError:
             pass
-    raise InvalidDate(f"{text[:40]!r} is no date. Write it like 2025-11-04 (a UTC day).")
+    raise InvalidDate(f"{text[:40]!r} is not a date. Write it like 2025-11-04 (a UTC day).")
 
 
 def check_day(day: date, now: datetime, retention_days: int) -> None:
     """Whether a day can be exported now.
 
     Raises:
-        InvalidDate: it lies in the future, is not complete yet, or is beyond the retention; the message says which.
+        InvalidDate: it is in the future, is not complete yet, or is beyond the retention; the message says which.
 
     """
     today = now.astimezone(UTC).date()
     if day > today:
-        raise InvalidDate(f"{day} lies in the future: today is {today} (UTC).")
+        raise InvalidDate(f"{day} is in the future: today is {today} (UTC).")
     if day > newest_complete_day(now):
         raise InvalidDate(
             f"{day} is not complete yet: Amplitude has a whole day two hours after its end, "

@@ -13,12 +13,12 @@ from datetime import date
 from pathlib import Path
 from typing import ClassVar, Self
 
-_WAIT = "Nothing at first: it often passes by itself, and the run is tried again. "
+_WAIT = "Wait first: this often passes, and the app tries the run again. "
 _AGAIN = "Then run the day again."
 
 
 class ExportError(Exception):
-    """What every error of this app is."""
+    """Any error of this app."""
 
     advice: ClassVar[str] = "Run the day again. If it fails again, look at the run's log and report it."
 
@@ -36,8 +36,8 @@ class ExportError(Exception):
 class TransientError(ExportError):
     """A later try may succeed.
 
-    `retry_after`: seconds that the other side asked to wait, where it did. `attempts`: how many requests were made for
-    the window, where the error ends a try. `too_long`: `retry_after` is longer than a try may wait.
+    `retry_after`: how many seconds the other side asked to wait, if it did. `attempts`: how many requests were made for
+    the window, if the error ends a try. `too_long`: `retry_after` is longer than a try may wait.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -49,7 +49,7 @@ class TransientError(ExportError):
     def __str__(self) -> str:
         text = super().__str__()
         if self.too_long and self.retry_after is not None:
-            text += f" It asks to wait {self.retry_after:.0f} seconds, too long to wait within a try."
+            text += f" It asks to wait {self.retry_after:.0f} seconds, which is too long to wait within a try."
         elif self.attempts:
             times = "once" if self.attempts == 1 else f"{self.attempts} times"
             text += f" Tried {times} (EXPORT_MAX_ATTEMPTS)."
@@ -67,14 +67,14 @@ class PermanentError(ExportError):
 
 
 class AmplitudeUnavailable(TransientError):
-    """Amplitude did not answer, or only with 429, 5xx or a page of something in front of it, at all attempts.
+    """Amplitude did not answer, or answered each attempt with 429, 5xx or a page that is not from the Export API.
 
     `slow`: it took too long (504 or a read time-out), so that asking for less may help. `throttled`: it said 429.
     """
 
     advice = (
-        f"{_WAIT}If it lasts for hours, look at Amplitude's status page. If it lasts for one day only, set "
-        "EXPORT_WINDOW_HOURS lower."
+        f"{_WAIT}If it lasts for hours, look at Amplitude's status page. If only one day fails, lower "
+        "EXPORT_WINDOW_HOURS."
     )
 
     def __init__(
@@ -86,61 +86,61 @@ class AmplitudeUnavailable(TransientError):
 
 
 class BrokenArchive(TransientError):
-    """The answer is cut, damaged, or not an archive at all."""
+    """The answer is cut off, damaged, or not an archive at all."""
 
     advice = (
-        f"{_WAIT}If one day keeps failing, set EXPORT_WINDOW_HOURS lower; then ask Amplitude's support, with the day "
-        "and the hours from the message."
+        f"{_WAIT}If one day keeps failing, lower EXPORT_WINDOW_HOURS. If that does not help, ask Amplitude's support, "
+        "with the day and the hours from the message."
     )
 
 
 class StorageUnavailable(TransientError):
     """The storage account did not answer, or not in time."""
 
-    advice = f"{_WAIT}If it lasts, check the account's health, firewall, private endpoints and DNS."
+    advice = f"{_WAIT}If it does not pass, check the account's health, firewall, private endpoints and DNS."
 
 
 class DayLocked(TransientError):
     """Another run is exporting the day."""
 
-    advice = "Nothing: that run does the work. If no run is active, break the lease as the message says."
+    advice = "Do nothing: that run exports the day. If no run is active, break the lease as the message says."
 
 
 class ConditionNotMet(TransientError):
     """Another run wrote the same blob at the same moment."""
 
-    advice = "Nothing: the run is tried again."
+    advice = "Do nothing: the app tries the run again."
 
 
 class Displaced(TransientError):
-    """Another try has taken the day over; this one changed nothing."""
+    """Another try has taken over the day; this one has changed nothing."""
 
-    advice = "Nothing: the other try does the work."
+    advice = "Do nothing: the other try exports the day."
 
 
 class RunDied(TransientError):
     """The run ended without recording a result: its host was stopped, or ran out of time or memory."""
 
     advice = (
-        "Nothing at first: a run from the queue comes back on its own. If it dies each time, give the app more memory "
-        "(instanceMemoryMB), or set EXPORT_WINDOW_HOURS lower."
+        "Wait first: a run from the queue comes back on its own. If it dies each time, give the app more memory "
+        "(instanceMemoryMB), or lower EXPORT_WINDOW_HOURS."
     )
 
 
 class Interrupted(TransientError):
     """The run was stopped: Ctrl-C, a termination signal, or a host that shuts down."""
 
-    advice = "Run the day again. A run from the queue comes back on its own."
+    advice = "A run from the queue comes back on its own. On the command line, run the day again."
 
 
 class InternalError(TransientError):
-    """The app itself is at fault."""
+    """The app itself has a fault."""
 
-    advice = "Report it, with the log line: it names the place in the code and holds no event."
+    advice = "Report it with the log line, which names the place in the code and contains no event."
 
     @classmethod
     def at(cls, error: Exception) -> Self:
-        """The fault that an unforeseen exception shows: its kind and its place, because its text may hold anything."""
+        """Make one from an unexpected exception: its class and its place. Its text is left out: it may be an event."""
         trace = error.__traceback__
         while trace and trace.tb_next:
             trace = trace.tb_next
@@ -165,15 +165,15 @@ class SettingsError(PermanentError):
 
 
 class InvalidDate(PermanentError):
-    """The day is not a date, is in the future, not complete yet, or beyond the retention."""
+    """The day is not a date, is in the future, is not complete yet, or is beyond the retention."""
 
-    advice = "Ask for another day, or later: the message says from when on the day can be exported."
+    advice = "Choose another day, or try later: the message says from when the day can be exported."
 
 
 class InvalidMessage(PermanentError):
-    """A queue message does not ask for anything that can be done."""
+    """A queue message is not a valid request for an export."""
 
-    advice = "Use the page or POST /api/exports/{date}, and find out who writes into the queue."
+    advice = "Request the day on the page or with POST /api/exports/{date}, and find out who writes into the queue."
 
 
 class BadCredentials(PermanentError):
@@ -186,41 +186,44 @@ class BadCredentials(PermanentError):
 
 
 class BadRequest(PermanentError):
-    """Amplitude answered 400, for another reason than size."""
+    """Amplitude answered 400, for a reason other than size."""
 
-    advice = f"Go by Amplitude's own words in the message. {_AGAIN}"
+    advice = f"Fix the cause that Amplitude's own words in the message name. {_AGAIN}"
 
 
 class ExportTooLarge(PermanentError):
     """Even a single hour is too large for the Export API, or the project is empty or the wrong one."""
 
     advice = (
-        "Check that the keys belong to the right project: an empty or wrong one is refused in the same words. If a "
-        "single hour really is too large, ask Amplitude's support for it."
+        "Check that the keys belong to the right project: Amplitude refuses an empty or wrong project with the same "
+        "words. If a single hour really is too large, ask Amplitude's support for its events."
     )
 
 
 class UnexpectedAnswer(PermanentError):
     """Amplitude answered with a status that the Export API does not document."""
 
-    advice = f"Check AMP_EXPORT_URL, and whether a proxy answers in Amplitude's place. {_AGAIN}"
+    advice = f"Check AMP_EXPORT_URL, and whether a proxy answers instead of Amplitude. {_AGAIN}"
 
 
 class SuspiciousArchive(PermanentError):
-    """The archive is whole, but not what was asked for: other hours, two projects, unknown names."""
+    """The archive is complete, but not what was requested: other hours, two projects, unknown names."""
 
-    advice = "Do not trust this answer: look at what the message names, run the day again, and ask Amplitude's support."
+    advice = (
+        "Do not trust this answer. Look at what the message names, and run the day again. If it fails again, ask "
+        "Amplitude's support."
+    )
 
 
 class UnsupportedArchive(PermanentError):
     """The archive cannot be read as a stream."""
 
-    advice = "Amplitude has changed the form of its archives: look for a newer version of this app, or report it."
+    advice = "Amplitude has changed the format of its archives: look for a newer version of this app, or report it."
 
 
 @dataclass(eq=False)
 class FewerEvents(PermanentError):
-    """The export holds less than what has landed, and nobody agreed to that; the landed day was kept.
+    """The export has fewer events than the landed day, or an empty hour, or another project; the landed day was kept.
 
     `landed`, `exported`: events. `lost_hours`: hours that had events and have none now. `landed_project`,
     `exported_project`: set where they differ.
@@ -235,7 +238,7 @@ class FewerEvents(PermanentError):
 
     advice = (
         "Amplitude may have deleted events, or the keys may belong to another project. If you want what Amplitude has "
-        "now, run the day again with replace=true; otherwise leave it."
+        "now, run the day again with replace=true; otherwise do nothing."
     )
 
     def difference(self, thousands: str = "") -> str:
@@ -271,14 +274,14 @@ class FewerEvents(PermanentError):
 
 
 class StorageDenied(PermanentError):
-    """The storage account refuses: no permission, no such container or account, or a lease or policy in the way.
+    """The storage account refuses: no permission, no such container or account, or a lease or policy that forbids it.
 
     `code` is the storage's own word for it; empty where it gave none.
     """
 
     advice = (
         "Check that the container exists, and that the app's identity has the role Storage Blob Data Contributor on it "
-        f"(azd provision sets both). If the message names a lease or a policy, remove that. {_AGAIN}"
+        f"(azd provision sets both). If the message names a lease or a policy, remove it. {_AGAIN}"
     )
 
     def __init__(self, message: str, *, code: str = "") -> None:
@@ -287,7 +290,7 @@ class StorageDenied(PermanentError):
 
 
 class InvalidManifest(PermanentError):
-    """A manifest or status blob cannot be understood by this version."""
+    """A manifest or status blob that this version of the app cannot read."""
 
     advice = (
         "If an older version of the app was deployed over a newer one, deploy the newer one. Otherwise restore the "

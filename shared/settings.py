@@ -41,11 +41,11 @@ class _Expected(ValueError):
 def _key(forbidden: str = "") -> Callable[[str], str]:
     def read(value: str) -> str:
         if not value:
-            raise ValueError("is missing: the key of your Amplitude project (Settings > Projects > General)")
+            raise ValueError("is missing: enter the key of your Amplitude project (Settings > Projects > General)")
         if value[0] == value[-1] and value[0] in "'\"":
             raise ValueError("is wrapped in quotes: enter the key without them")
         if not value.isprintable() or not set(forbidden).isdisjoint(value):
-            raise ValueError("holds characters that no Amplitude key has: was it copied whole, and alone?")
+            raise ValueError("holds characters that no Amplitude key has: copy the whole key again, and nothing else")
         return value
 
     return read
@@ -94,8 +94,8 @@ def _prefix(value: str) -> str:
     safe = value.isprintable() and "\\" not in value and {"", ".", ".."}.isdisjoint(folders)
     if len(value) > _LONGEST_PREFIX or not safe:
         raise ValueError(
-            f"must be at most {_LONGEST_PREFIX} printable characters, without a backslash, a slash at the start, or a "
-            "folder that is named by nothing or by dots"
+            f"must have at most {_LONGEST_PREFIX} printable characters, no backslash, no slash at the start, and no "
+            "folder with an empty name or a name of dots"
         )
     return value
 
@@ -106,9 +106,9 @@ def _endpoint(value: str) -> str:
     if value and not is_url:
         raise ValueError("must be an http or https URL")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must hold neither credentials nor a query: keys belong into AMP_API_KEY, AMP_SECRET_KEY")
+        raise ValueError("must hold neither credentials nor a query: set AMP_API_KEY and AMP_SECRET_KEY")
     if value and not is_protected(value):
-        raise ValueError("may use plain http only to a loopback address: the keys would go over the wire unprotected")
+        raise ValueError("may use plain http only to a loopback address: use https, or others could read the keys")
     return value
 
 
@@ -135,7 +135,7 @@ def _connection(value: str) -> str:
     endpoint = endpoint or f"{given.get('defaultendpointsprotocol') or 'https'}://{account}.blob"
     second = given.get("blobsecondaryendpoint") or endpoint
     if not (is_protected(endpoint) and is_protected(second)):
-        raise ValueError("may use plain http only to a loopback address: events and signature would go unprotected")
+        raise ValueError("may use plain http only to a loopback address: use https, or others could read the events")
     return value
 
 
@@ -267,7 +267,11 @@ def sign_in_problem(environ: Mapping[str, str]) -> str:
             "anyone could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to "
             "function"
         )
-    return f"{problems[0]}: until then the routes stay shut, and the nights go on" if problems else ""
+    return (
+        f"{problems[0]}. Until this is fixed, the routes refuse every request; the nightly export goes on"
+        if problems
+        else ""
+    )
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -311,13 +315,13 @@ def _load(environ: Mapping[str, str], which: str) -> Settings:
         for key, setting in _FIELDS.items()
     }
     if values["region"] == "eu" and _is_amplitude_us(host_of(values["export_url"])):
-        problems.append("AMP_EXPORT_URL points to Amplitude's US servers while AMP_DATA_REGION is eu")
+        problems.append("AMP_EXPORT_URL points to Amplitude's US servers while AMP_DATA_REGION is eu: make them agree")
     values["export_url"] = values["export_url"] or ENDPOINTS[values["region"]]
     both = ("EXPORT_STORAGE", "EXPORT_STORAGE__blobServiceUri")
     if len([name for name in both if environ.get(name, "").strip()]) != 1:
         problems.append(
-            f"{', '.join(both)} just one of them must be set: the URL of the account for a managed identity, or, on a "
-            "laptop, a connection string"
+            f"{', '.join(both)}: set exactly one of them, in Azure the second (the URL of the account), on a laptop "
+            "the first (a connection string)"
         )
     if problems:
         raise SettingsError("App settings to fix: " + "; ".join(problems) + ".", problems)
@@ -332,8 +336,8 @@ def _read(environ: Mapping[str, str], name: str, problems: list[str]) -> object:
         value = value.strip()
     if value.startswith("@Microsoft.KeyVault("):
         problems.append(
-            f"{name} is a Key Vault reference that did not resolve: does the secret exist in the vault, and may the "
-            "app's identity read it (role Key Vault Secrets User)?"
+            f"{name} is a Key Vault reference that did not resolve: check that the secret exists in the vault, and "
+            "that the app's identity may read it (role Key Vault Secrets User)"
         )
         return setting.default
     try:

@@ -41,10 +41,10 @@ class Order:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InvalidMessage(
-                'A queue message is no JSON. Write it like {"date": "2025-11-04"}, or use POST /api/exports/{date}.'
+                'A queue message is not JSON. Write it like {"date": "2025-11-04"}, or use POST /api/exports/{date}.'
             ) from error
         if not isinstance(document, dict):
-            raise InvalidMessage("A queue message is no JSON object.")
+            raise InvalidMessage("A queue message is not a JSON object.")
         day, run_id = document.get("date"), document.get("run_id") or ""
         trigger, replacing = document.get("trigger") or Trigger.QUEUE, document.get("replace") or False
         if not (isinstance(day, str) and isinstance(run_id, str) and isinstance(trigger, str)):

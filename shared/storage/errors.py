@@ -96,7 +96,7 @@ _PROTECTED = "An immutability policy or a legal hold protects the blob: the app 
 _ADVICE = {
     LEASED: _LEASE,
     "BlobArchived": _ARCHIVE,
-    "BlobBeingRehydrated": "The blob is on its way back from the archive tier: run the day again when it has arrived.",
+    "BlobBeingRehydrated": "The blob is being rehydrated from the archive tier: run the day again when that is done.",
     "BlobImmutableDueToPolicy": _PROTECTED,
     "ResourceNotFound": "The account does not have it: is the name of the storage account in the settings right?",
     "ContainerNotFound": (
@@ -154,7 +154,7 @@ def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
             return ConditionNotMet(f"The storage refused to {what} ({name}): {code}.")
         case "gone":
             return ConditionNotMet(f"There is nothing to {what} any more ({name}): {code}.")
-    advice = _ADVICE.get(code, _PERMISSION if status in _FORBIDDEN else "The code says what it objects to.")
+    advice = _ADVICE.get(code, _PERMISSION if status in _FORBIDDEN else "The code names the reason.")
     return StorageDenied(
         f"The storage account refused to {what} ({name}): {status} {code}. {advice}",
         code=code,

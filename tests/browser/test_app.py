@@ -145,7 +145,7 @@ def test_a_run_that_is_refused_says_why(page: Page, host: FunctionsHost) -> None
         "() => { for (const b of document.querySelectorAll('[data-do]')) b.dataset.url = 'exports/2999-01-01'; }"
     )
     section.get_by_role("button", name="Export this day").click()
-    expect(page.locator(f"#live-{DAY}")).to_contain_text("not started: 2999-01-01 lies in the future")
+    expect(page.locator(f"#live-{DAY}")).to_contain_text("not started: 2999-01-01 is in the future")
     assert landed_nothing(host)
     page.get_by_role("button", name="Show").click()  # the script takes the key along
     page.wait_for_url(lambda url: "from=" in url)

@@ -117,14 +117,14 @@ def test_before_two_in_the_morning_yesterday_is_not_finished(
 @pytest.mark.parametrize("day", ["2025-02-29", "2100-02-29", "2025-11-31", "04.11.2025", "2025-11-4", "", "today"])
 def test_what_is_no_day_is_wrong(command: Command, capsys: pytest.CaptureFixture[str], day: str) -> None:
     assert command(datetime.now(UTC), "export", day) == codes.WRONG
-    assert f"InvalidDate: {day!r} is no date" in " ".join(capsys.readouterr().err.split())
+    assert f"InvalidDate: {day!r} is not a date" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("days", [0, 1, 400])
 def test_a_day_to_come_is_wrong(command: Command, capsys: pytest.CaptureFixture[str], days: int) -> None:
     now = datetime(2025, 11, 4, 12, tzinfo=UTC)
     assert command(now, "export", str(DAY + timedelta(days=days))) == codes.WRONG
-    assert ("not complete yet" if days == 0 else "lies in the future") in capsys.readouterr().err
+    assert ("not complete yet" if days == 0 else "is in the future") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_queued_runs_can_be_withdrawn(held_host: FunctionsHost, day: date) -> No
         (str(HELD), "running"),
     ]
     assert "needs from and to" in problem(ask(held_host, "DELETE", ""), 400)
-    assert "is no date" in problem(ask(held_host, "DELETE", "/yesterday"), 400)
+    assert "is not a date" in problem(ask(held_host, "DELETE", "/yesterday"), 400)
 
 
 def test_a_backfill_of_missing_days_and_no_more_than_a_year_at_a_time(
@@ -293,7 +293,7 @@ def test_what_is_no_date_is_refused(held_host: FunctionsHost, text: str) -> None
         for path in (f"/{text}", f"?from={text}&to=2025-11-04", f"?from=2025-11-04&to={text}"):
             answer = ask(held_host, method, path)
             detail = problem(answer, 400)
-            assert "is no date. Write it like 2025-11-04" in detail
+            assert "is not a date. Write it like 2025-11-04" in detail
             assert len(detail) < 400
             assert detail.isprintable()
             assert "Set-Cookie" not in answer.headers
@@ -316,7 +316,7 @@ def test_a_day_that_is_not_over_cannot_be_had(held_host: FunctionsHost) -> None:
     assert says in problem(ask(held_host, "POST", f"?from={pending - timedelta(days=1)}&to={pending}"), 400)
     for future in (now.date() + timedelta(days=2), date.max):
         for method in ("GET", "POST", "DELETE"):
-            assert "lies in the future" in problem(ask(held_host, method, f"/{future}"), 400)
+            assert "is in the future" in problem(ask(held_host, method, f"/{future}"), 400)
 
 
 @pytest.mark.parametrize(
@@ -329,8 +329,8 @@ def test_a_day_that_is_not_over_cannot_be_had(held_host: FunctionsHost) -> None:
         ("?from=2024-01-01&to=2025-01-01", "has 367 days, 366 at most"),
         ("?from=0001-01-01&to=2025-11-04", "days, 366 at most"),
         ("?from=2025-11-04&to=9999-12-31", "366 at most"),
-        ("?from=&to=", "'' is no date"),
-        ("?from=2025-11-04&from=2025-11-05&to=2025-11-05", "is no date"),
+        ("?from=&to=", "'' is not a date"),
+        ("?from=2025-11-04&from=2025-11-05&to=2025-11-05", "is not a date"),
         ("?from=2025-11-03&to=2025-11-04&replace=yes", "replace is true or false"),
         ("?from=2025-11-03&to=2025-11-04&replace=", "replace is true or false"),
         ("?from=2025-11-03&to=2025-11-04&replace=true&replace=false", "replace is true or false"),
@@ -414,8 +414,8 @@ def test_browsers_get_a_page(held_host: FunctionsHost, accept: str, kind: str) -
     ("path", "status", "says"),
     [
         ("/2019-05-05", 404, "was never exported"),
-        ("/no-date", 400, "is no date"),
-        ("/2999-01-01", 400, "lies in the future"),
+        ("/no-date", 400, "is not a date"),
+        ("/2999-01-01", 400, "is in the future"),
         ("?from=2025-11-04&to=2025-11-03", 400, "The range is empty"),
         ("?from=2020-01-01&to=2021-01-01", 400, "367 days"),
         ("?form=2025-11-04", 400, "does not know the query parameter"),

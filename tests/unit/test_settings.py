@@ -276,7 +276,7 @@ def test_the_us_host_is_refused_while_the_region_is_eu(host: str) -> None:
 def test_two_ways_to_the_storage_are_one_too_many() -> None:
     for environ in (LAPTOP | {URI: ACCOUNT}, LAPTOP | {"EXPORT_STORAGE": ""}):
         says = refused(environ)
-        assert f"EXPORT_STORAGE, {URI} just one of them must be set" in says
+        assert f"EXPORT_STORAGE, {URI}: set exactly one of them" in says
 
 
 @pytest.mark.parametrize("name", LAPTOP)

@@ -133,7 +133,7 @@ NOW = datetime(2025, 11, 5, 1, 30, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("day", "retention", "says"),
     [
-        ("2025-11-06", 0, "2025-11-06 lies in the future: today is 2025-11-05"),
+        ("2025-11-06", 0, "2025-11-06 is in the future: today is 2025-11-05"),
         ("9999-12-31", 0, "future"),
         ("2025-11-05", 0, "not complete yet.*from 2025-11-06T02:00Z"),
         ("2025-11-04", 0, "not complete yet.*from 2025-11-05T02:00Z"),
@@ -177,7 +177,7 @@ def test_a_day_is_read_as_it_is_written(day: date) -> None:
 )
 def test_what_is_no_date(text: str) -> None:
     """Only 2025-11-04: no other form, no other digits, nothing before or behind."""
-    with pytest.raises(InvalidDate, match="is no date"):
+    with pytest.raises(InvalidDate, match="is not a date"):
         parse_day(text)
 
 
