@@ -1,6 +1,7 @@
-"""The form of templates, of azure.yaml, of workflows and of the guides."""
+"""What goes with the templates: azure.yaml, the package, host.json, workflows and the guides."""
 
 import fnmatch
+import json
 import os
 import re
 import subprocess
@@ -12,81 +13,55 @@ from shared.errors import PermanentError, TransientError
 from tests.infra.snapshots import INFRA, ROOT, committed, templates, ways
 
 DEPLOYED = {"function_app.py", "host.json", "requirements.txt", "shared"}
-LEFT_BEHIND = {
-    "landed",
-    "landed-2025",
-    ".run",
-    "amplitude.duckdb",
-    "amplitude.duckdb.wal",
-    "target",
-    "logs",
-    "build",
-    "dist",
-}
+LEFT_BEHIND = {"landed", "landed-2025", ".run", "amplitude.duckdb", "amplitude.duckdb.wal", "target", "logs", "dist"}
 """What a mirror, dbt and a build leave at the top."""
 
-
-def undescribed(text: str) -> list[str]:
-    """Parameters without a description that says whether they are required, and outputs without one."""
-    declared = re.findall(r"(?m)^((?:@.*\n(?:  .*\n|\)\n)*)*)(param|output) (\w+) \w+( = )?", text)
-    starts = {"param ": "Required. ", "param = ": "Optional. ", "output = ": ""}
-    return [
-        name
-        for decorators, kind, name, default in declared
-        if f"@description('{starts[f'{kind}{default or " "}']}" not in decorators
-    ]
-
-
-def test_every_parameter_and_output_is_described() -> None:
-    texts = {name: text for name, text in templates().items() if name.endswith(".bicep")}
-    assert {name: undescribed(text) for name, text in texts.items()} == {name: [] for name in texts}
-    for text in ("param a string", "@description('Optional. A.')\nparam a string", "output a string = b"):
-        assert undescribed(f"\n{text}\n") == ["a"]
-
-
-def test_no_template_asks_for_a_secret() -> None:
-    for name, text in templates().items():
-        assert not re.search(r"@secure|listKeys|listSecrets|AMP_(API|SECRET)_KEY'", text), name
+VARIABLES = re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", templates()["main.bicepparam"])
 
 
 def test_azd_deploys_the_root_to_the_tagged_app() -> None:
     azure = yaml.safe_load((ROOT / "azure.yaml").read_text())
     ((name, service),) = azure["services"].items()
     assert service == {"project": ".", "host": "function", "language": "python", "remoteBuild": True}
-    assert committed("default").one("Microsoft.Web/sites")["tags"]["azd-service-name"] == name
-    assert (ROOT / azure["infra"]["path"] / f"{azure['infra']['module']}.bicep").is_file()
-    assert azure["infra"]["provider"] == "bicep"
+    assert azure["infra"] == {"provider": "bicep", "path": "infra", "module": "main"}
+    app = committed("default").one("sites/*")
+    assert app["tags"]["azd-service-name"] == name
+    assert app["functionAppConfig"]["runtime"]["version"] == (ROOT / ".python-version").read_text().strip()
 
 
-def deployed(ignored: str, names: set[str]) -> set[str]:
+def deployed(ignored: str) -> set[str]:
     """Which names at the repository's top are in the package that goes to Azure."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - git
+    top = {path.partition("/")[0] for path in listed.stdout.splitlines()} | LEFT_BEHIND
     patterns = [each.strip("/") for each in ignored.splitlines() if not each.startswith(("!", "#"))]
-    return {name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
+    return {name for name in top if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
 
 
 def test_only_what_runs_is_deployed() -> None:
     """Not the events that someone mirrored beside the code: they would be uploaded, and kept past their retention."""
     ignored = (ROOT / ".funcignore").read_text()
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - git
-    top = {path.partition("/")[0] for path in listed.stdout.splitlines()}
-    assert deployed(ignored, top | LEFT_BEHIND) == DEPLOYED
+    assert deployed(ignored) == DEPLOYED
     for line in ("/infra/", "/landed*/", "*.duckdb"):
-        assert deployed(ignored.replace(f"{line}\n", ""), top | LEFT_BEHIND) != DEPLOYED
+        assert deployed(ignored.replace(f"{line}\n", "")) != DEPLOYED
     assert "shared/" not in ignored
+
+
+def test_the_host_takes_one_message_at_a_time_and_logs_every_line_but_no_key() -> None:
+    host = json.loads((ROOT / "host.json").read_text())
+    queues, telemetry = host["extensions"]["queues"], host["logging"]["applicationInsights"]
+    assert (queues["batchSize"], queues["newBatchThreshold"]) == (1, 0), "one export an instance"
+    assert telemetry["enableQueryStringTracing"] is False, "a request's line would hold its key"
+    assert "Trace" in telemetry["samplingSettings"]["excludedTypes"].split(";")
 
 
 def test_the_workflows_pass_on_what_the_parameter_file_reads(tmp_path: Path) -> None:
     """A variable that a workflow does not pass on would silently go back to its default."""
-    read = set(re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", templates()["main.bicepparam"]))
-    assert set().union(*(variables for _, variables in ways().values())) < read
-    for workflow, job, needs_them in (
-        ("ci.yml", "what-if", "az deployment"),
-        ("deploy.yml", "deploy", "azd provision"),
-    ):
-        steps = yaml.safe_load((ROOT / ".github/workflows" / workflow).read_text())["jobs"][job]["steps"]
+    assert set().union(*(variables for _, variables in ways().values())) < set(VARIABLES)
+    for name, job, needs_them in (("ci.yml", "what-if", "az deployment"), ("deploy.yml", "deploy", "azd provision")):
+        steps = yaml.safe_load((ROOT / ".github/workflows" / name).read_text())["jobs"][job]["steps"]
         runs = [step.get("run", "") for step in steps]
         taken = next(n for n, step in enumerate(steps) if step.get("env") == {"VARIABLES": "${{ toJSON(vars) }}"})
-        assert taken < next(n for n, run in enumerate(runs) if needs_them in run), workflow
+        assert taken < next(n for n, run in enumerate(runs) if needs_them in run), name
         file = tmp_path / "env"
         given = {"VARIABLES": '{"PROTECT": "false", "EXPORT_SCHEDULE": "0 0 5 * * *"}', "GITHUB_ENV": str(file)}
         subprocess.run(["bash", "-ec", runs[taken]], env=given | {"PATH": os.environ["PATH"]}, check=True)  # noqa: S603, S607
@@ -95,8 +70,7 @@ def test_the_workflows_pass_on_what_the_parameter_file_reads(tmp_path: Path) -> 
 
 def test_the_guide_names_each_choice_and_the_runbook_each_error_and_alert() -> None:
     guide, runbook = ((ROOT / "docs" / name).read_text() for name in ("deploy.md", "operations.md"))
-    read = re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", templates()["main.bicepparam"])
-    assert [each for each in read if not each.startswith("AZURE_") and f"`{each}`" not in guide] == []
+    assert [each for each in VARIABLES if not each.startswith("AZURE_") and f"`{each}`" not in guide] == []
     leaves = {error.__name__ for group in (TransientError, PermanentError) for error in group.__subclasses__()}
     assert set(re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", runbook, re.MULTILINE)) == leaves | {"Interrupted"}
     for error in TransientError.__subclasses__():
