@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 
 from shared.dates import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
 from shared.days.coverage import read_coverage, read_manifest
@@ -53,11 +54,24 @@ class Nightly:
 
         """
         days = looked_at(self.now, self.settings)
-        until = time.monotonic() + TIDYING_SECONDS
-        expired, _ = self._each(self._expire, self._listed(self._beyond_retention), until)
-        swept, _ = self._each(self._sweep, days, until)
-        # Last, for a day that is noted as queued needs its message, and messages go when this has ended well.
-        asked, failures = self._each(self._ask, self._wanted(days))
+        end = time.monotonic() + TIDYING_SECONDS
+        beyond: list[date] = []
+        with _logged(None):
+            beyond = self._beyond_retention()
+        expired = 0
+        for day in _until(end, beyond):
+            with _logged(day):
+                expired += self._expire(day)
+        swept = 0
+        for day in _until(end, days):
+            with _logged(day):
+                swept += self._sweep(day)
+        # Last, because a day marked as queued needs its message, and messages are sent only once this has ended well.
+        asked: list[Asked] = []
+        failures: list[ExportError] = []
+        for day in self._wanted(days):
+            with _logged(day, failures):
+                asked += self._ask(day)
         if failures and not asked:
             raise failures[0]
         log(
@@ -65,38 +79,11 @@ class Nightly:
             "nightly_done",
             date=newest_complete_day(self.now),
             queued=len(asked),
-            expired=len(expired),
-            swept=sum(swept),
+            expired=expired,
+            swept=swept,
             past_due=self.past_due,
         )
         return [one.order.to_message() for one in asked if one.is_new]
-
-    def _each[T](
-        self, step: Callable[[date], T | None], days: Iterable[date], until: float = math.inf
-    ) -> tuple[list[T], list[ExportError]]:
-        done: list[T] = []
-        failures: list[ExportError] = []
-        for day in days:
-            if time.monotonic() > until:
-                break  # the next night goes on
-            try:
-                with as_export_errors():
-                    result = step(day)
-            except ExportError as error:
-                failures.append(error)
-                _log_failed(day, error)
-            else:
-                if result is not None:
-                    done.append(result)
-        return done, failures
-
-    def _listed(self, days: Callable[[], list[date]]) -> list[date]:
-        try:
-            with as_export_errors():
-                return days()
-        except ExportError as error:
-            _log_failed(None, error)
-            return []
 
     def _wanted(self, days: list[date]) -> list[date]:
         if not days:
@@ -104,13 +91,14 @@ class Nightly:
         rows = read_coverage(self.container, self.settings, days[0], days[-1], self.now)
         return [row.date for row in rows if row.date == days[-1] or is_wanted(row, self.settings)]
 
-    def _ask(self, day: date) -> Asked | None:
+    def _ask(self, day: date) -> list[Asked]:
+        """The day's run; none where the day is being exported now."""
         try:
-            return self.runs.ask(day, Trigger.TIMER)
+            return [self.runs.ask(day, Trigger.TIMER)]
         except DayRunning as running:
             if running.foreign:
                 raise running.foreign from None
-            return None
+            return []
 
     def _beyond_retention(self) -> list[date]:
         """Days that have more than their status, or a status of another kind, and are to expire."""
@@ -126,16 +114,16 @@ class Nightly:
                 found.add(names.day_of(blob.name, "status"))
         return sorted(day for day in found if day is not None and day < oldest)
 
-    def _expire(self, day: date) -> int | None:
-        """Take a day away, its manifest first, so that no reader ever sees a listed blob gone. None: not yet."""
+    def _expire(self, day: date) -> bool:
+        """Take a day away, its manifest first, so that no reader ever sees a listed blob gone. False: not yet."""
         try:
             lock = self.runs.lock_for_expiry(day)
         except DayLocked:
-            return None
+            return False
         with lock:
-            if lock.status.status is not RunState.EXPIRED and not self._is_old(lock.untouched_since):
-                return None
             before = lock.status
+            if before.status is not RunState.EXPIRED and not self._is_old(lock.untouched_since):
+                return False
             # The order matters: what landed after this manifest was read is another run's, and stays.
             manifest = self.container.read(self.names.manifest(day))
             locked_at = lock.write(status=RunState.EXPIRED, error=None, progress={})
@@ -148,7 +136,7 @@ class Nightly:
             for folder in folders:
                 self.container.delete_directories(folder)
         log(logging.INFO, "day_expired", date=day, blobs=len(blobs))
-        return len(blobs)
+        return True
 
     def _drop_manifest(self, lock: DayLock, day: date, manifest: Document, before: RunStatus) -> None:
         """Delete the manifest. If that is refused, the day has not expired, and its status says so again."""
@@ -172,36 +160,43 @@ class Nightly:
                 self.container.delete(name)
             except (ConditionNotMet, StorageDenied) as error:
                 left.append(error)
-                log(
-                    logging.WARNING,
-                    "delete_failed",
-                    date=day,
-                    blob=name,
-                    error_type=error.type,
-                    error_message=str(error),
-                )
+                why = {"error_type": error.type, "error_message": str(error)}
+                log(logging.WARNING, "delete_failed", date=day, blob=name, **why)
         if left:
             raise StorageDenied(f"{len(left)} of {len(names)} blobs of {day} cannot be deleted. The first: {left[0]}")
 
     def _is_old(self, moment: datetime | None) -> bool:
         return moment is None or self.now - moment > LONGER_THAN_ANY_TRY
 
-    def _sweep(self, day: date) -> int | None:
+    def _sweep(self, day: date) -> int:
         """Delete blobs that no manifest lists and that are older than any try lives. Returns how many."""
         found = [blob.name for blob in self.container.blobs(self.names.events(day)) if self._is_old(blob.last_modified)]
         if not found:
-            return None
+            return 0
         manifest = read_manifest(self.container, self.names, day)
         listed = {file.name for file in manifest.files} if manifest else set()
         unlisted = [blob for blob in found if blob not in listed]
         self._delete(day, unlisted)
         if unlisted:
             log(logging.INFO, "day_swept", date=day, blobs=len(unlisted))
-        return len(unlisted) or None
+        return len(unlisted)
 
 
-def _log_failed(day: date | None, error: ExportError) -> None:
-    log(logging.ERROR, "nightly_failed", date=day, error_type=error.type, error_message=str(error))
+def _until(end: float, days: Iterable[date]) -> Iterator[date]:
+    """The days as long as there is time; what is left goes the next night."""
+    return takewhile(lambda _: time.monotonic() <= end, days)
+
+
+@contextmanager
+def _logged(day: date | None, failures: list[ExportError] | None = None) -> Iterator[None]:
+    """Log an error and go on; it is added to `failures`."""
+    try:
+        with as_export_errors():
+            yield
+    except ExportError as error:
+        log(logging.ERROR, "nightly_failed", date=day, error_type=error.type, error_message=str(error))
+        if failures is not None:
+            failures.append(error)
 
 
 def looked_at(now: datetime, settings: Settings) -> list[date]:
