@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from types import SimpleNamespace
 
 import pytest
 from azure.functions import HttpRequest, QueueMessage
@@ -23,13 +24,14 @@ from shared.app import App, open_app
 from shared.dates import DAY as ONE_DAY
 from shared.days.state import RunState
 from shared.days.status import RunStatus
-from shared.errors import Interrupted, InvalidMessage, PermanentError, TransientError
+from shared.errors import Interrupted, InvalidMessage, PermanentError, StorageDenied, TransientError
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.poison import report_undecodable
 from shared.runs.runs import MAX_FAILURES, Runs
 from shared.storage.queue import open_queue
 from shared.web import routes
+from tests.doubles.memory import MemoryClient
 from tests.faults.reader import Reader
 
 pytestmark = pytest.mark.in_memory
@@ -213,13 +215,29 @@ class TestLookBack:
         assert queued(night(app)) == days_before(1, 2, 3)
         lease.release()
 
-    def test_a_past_due_night_does_the_same(self, app: App, caplog: pytest.LogCaptureFixture) -> None:
-        """One call catches up on all that were missed."""
+    @pytest.mark.parametrize("past_due", [False, True])
+    def test_a_past_due_night_does_the_same(
+        self, app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, past_due: bool
+    ) -> None:
+        """One call catches up on all that were missed. Its messages go although it cannot look into the queue."""
         caplog.set_level(logging.INFO)
-        messages = Nightly(app.runs, app.container, app.settings, past_due=True).work()
-        assert len(messages) == LOOKBACK + 1
+        monkeypatch.setattr(function_app, "opened", lambda: app)
+        monkeypatch.setenv("AzureWebJobsStorage", "no connection string")
+        sent: list[str] = []
+        with pytest.raises(StorageDenied):
+            function_app.nightly.build().get_user_function()(
+                SimpleNamespace(past_due=past_due), SimpleNamespace(set=sent.extend)
+            )
         (line,) = events_of(caplog, "nightly_done")
-        assert (line["past_due"], line["queued"]) == (True, LOOKBACK + 1)
+        assert (line["past_due"], line["queued"], len(sent)) == (past_due, LOOKBACK + 1, LOOKBACK + 1)
+
+    def test_a_day_that_cannot_be_queued_holds_no_other_up(self, app: App, container: ContainerClient) -> None:
+        """The night fails only where no day at all could be queued: then the host has something to report."""
+        night(app, lookback_days=0)
+        container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(-1)
+        assert queued(night(app)) == days_before(1, 2, 3)
+        with pytest.raises(StorageDenied):
+            night(app, lookback_days=0)
 
 
 class TestWhatANewRunTakesOver:
@@ -262,10 +280,13 @@ class TestSweep:
         assert document
         return sorted(file["name"] for file in json.loads(document.data)["files"])
 
-    def test_goes_after_24_hours(self, app: App, clock: Clock, day: date) -> None:
-        """And nothing that is listed goes with it."""
+    def test_goes_after_24_hours(self, app: App, container: MemoryClient, clock: Clock, day: date) -> None:
+        """And nothing that is listed goes with it. Days are queued last: one without its message waits for an hour."""
         clock.now += timedelta(hours=24, minutes=1)
+        writes: list[str] = []
+        container.fault = lambda kind, _: writes.append(kind) if kind in ("delete_blob", "upload_blob") else None
         night(app)
+        assert (writes[0], set(writes[1:])) == ("delete_blob", {"upload_blob"})
         assert self.blobs(app, day) == self.listed(app, day)
 
     def test_stays_until_then(self, app: App, clock: Clock, day: date) -> None:
@@ -312,6 +333,21 @@ class TestMessages:
         assert word(app) == "complete"
         work(app, old)
         assert len(simulator.requests) == 1
+
+    def test_of_a_run_that_another_replaces_just_before_the_lock(
+        self, app: App, container: MemoryClient, simulator: Simulator
+    ) -> None:
+        """The status that counts is the one that is read under the lease."""
+        order = app.runs.ask(NEWEST, "http").order
+
+        def replace_first(kind: str, _: str) -> None:
+            if kind == "acquire_lease":
+                container.fault = lambda _, __: None
+                app.runs.ask(NEWEST, "http", replace=True)
+
+        container.fault = replace_first
+        work(app, order)
+        assert (simulator.requests, word(app)) == ([], "queued")
 
     def test_of_a_complete_run(self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
         """A message may come twice."""
