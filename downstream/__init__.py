@@ -1,1 +1,1 @@
-"""What comes after an export: a mirror of the container, and a dbt project over it. Never deployed."""
+"""Readers of landed days: a mirror of the container, a Delta table, and a dbt project. Never deployed."""

@@ -1,8 +1,8 @@
-"""Keeps a Delta table of all events in step with what has landed: `python -m downstream.delta TARGET`.
+"""Keeps a Delta table of all landed events up to date: `python -m downstream.delta TARGET`.
 
 Each day is a partition. A new or changed day is replaced in one commit. The commit also records which try of the day
-the table now holds, as an application transaction in the table's log. So a run that is repeated, killed or overtaken by
-another changes nothing twice, and readers see a day as it was before its commit or after it, never half of it.
+the table now holds, as an application transaction in the table's log. So even if a run is repeated, killed or
+overtaken by another, no event gets into the table twice. Readers see a day as it was before its commit or after it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ NO_TRY = -1
 """The version of a day's application transaction once the day has been removed."""
 
 Options = Callable[[], dict[str, str]]
-"""Gives delta-rs what it needs to reach the target. Asked before each day, because a token expires."""
+"""Returns the options with which delta-rs reaches the target. Called before each day, because a token expires."""
 
 
 class TableError(Exception):
-    """The table could not be brought up to date. Whatever was committed before is whole."""
+    """The table could not be brought up to date. All days that were committed before are complete."""
 
 
 class _Overtaken(Exception):
@@ -58,7 +58,7 @@ _ERRORS = (TableError, ExportError, AzureError, DeltaError, OSError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What became of a day that was new, changed or gone."""
+    """What happened to a day that was new, had changed, or had expired."""
 
     day: date
     try_id: str | None
@@ -75,7 +75,7 @@ class Replaced:
 
 
 class EventsTable:
-    """The Delta table at a target. Any number of writers can be at work on it."""
+    """The Delta table at a target. Any number of writers may work on it at the same time."""
 
     def __init__(self, target: str, options: Options, prefix: str) -> None:
         self._target = target
@@ -86,7 +86,7 @@ class EventsTable:
         """Bring the table up to date, the oldest day first; a day that fails is reported, and the others go on.
 
         Raises:
-            TableError: the source has no manifest at all, or the table is not one of these.
+            TableError: the source has no manifest at all, or the table was not made by this command.
 
         """
         landed = source.days()
@@ -181,7 +181,7 @@ def _app_id(day: date) -> str:
 
 
 def _held(table: DeltaTable) -> dict[date, str]:
-    """The days with rows, each with its try, from the statistics of the files: one reading of the log for all days.
+    """The days that have rows, each with its try. One read of the log's file statistics gives all of them.
 
     A day whose files give no single try has an empty one here; `_update_day` then looks at its application transaction.
     """
@@ -260,7 +260,7 @@ def _gunzipped(stored: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def storage_options(target: str, settings: Settings) -> dict[str, str]:
-    """What delta-rs needs to reach a target: the account of the settings, by its key or by a token of the identity."""
+    """The options with which delta-rs reaches a target: the account of the settings, and its key or a token."""
     with open_client(settings) as client:
         url = urlsplit(client.url)
         account, key = str(client.account_name), getattr(client.credential, "account_key", None)

@@ -65,14 +65,14 @@ class Copied:
     files: int = 0
     removed: int = 0
     skipped: list[str] = field(default_factory=list)
-    """Blobs beside the manifests that are none."""
+    """Blobs next to the manifests that are not manifests."""
     days_skipped: list[str] = field(default_factory=list)
-    """Days whose manifest lists what is no event file of theirs. They are as they were before."""
+    """Days whose manifest lists a name that is not one of their event files. They are unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The days that a call is about; all days by default."""
+    """The days that a call handles; all days by default."""
 
     first: date = date.min
     last: date = date.max
@@ -206,13 +206,13 @@ class _Mirror:
         return (self.folder / name).resolve().is_relative_to(self.folder.resolve())
 
     def _copy_files(self, manifest: Manifest) -> int:
-        """How many were fetched. All downloads have ended when this returns or raises."""
+        """Returns how many files were fetched. All downloads have ended when this returns or raises."""
         downloads = [self.pool.submit(self._copy_file, file) for file in manifest.files]
         wait(downloads)
         return sum(download.result() for download in downloads)
 
     def _copy_file(self, file: LandedFile) -> bool:
-        """Fetch a listed file unless it is there already: a name never gets another content."""
+        """Fetch a listed file, unless the folder already has it: the content of a name never changes."""
         local = self.folder / file.name
         if local.exists():
             return False
@@ -252,7 +252,7 @@ class _Mirror:
 
 
 def _is_copied(blob: BlobProperties, local: Path) -> bool:
-    """Whether the folder has this very manifest. Its files came before it."""
+    """Whether the folder has exactly this manifest. If so, it also has its files, which are written first."""
     remote = blob.content_settings.content_md5
     return remote is not None and local.exists() and hashlib.md5(local.read_bytes()).digest() == bytes(remote)  # noqa: S324 - the storage's own checksum
 
@@ -265,7 +265,7 @@ def _sha256(path: Path, name: str) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """Shows each step on a terminal, and a line now and then where there is none."""
+    """Shows each step on a terminal, otherwise a line now and then."""
     next_line = time.monotonic() + LINE_SECONDS
 
     def show(step: str) -> None:

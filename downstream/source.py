@@ -1,4 +1,4 @@
-"""What has landed, for readers that go by the manifests: a container, or the folder of its mirror."""
+"""The landed days, for readers that start from the manifests: in a container, or in the folder of its mirror."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PIECE_BYTES = 4 * 1024 * 1024
 
 
 class Source(Protocol):
-    """Where the manifests and the files that they list are."""
+    """The place of the manifests and of the files that they list."""
 
     def days(self) -> dict[date, str]:
-        """The days that have a manifest, each with its `try`; an empty text if only the manifest can tell."""
+        """The days that have a manifest, each with its `try`, or with an empty text if only the manifest has it."""
 
     def manifest(self, day: date) -> Manifest | None:
         """A day's manifest as it is now; None if the day has none."""

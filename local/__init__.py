@@ -1,1 +1,1 @@
-"""What runs on a laptop only: simulator, emulator, host, command line, benchmark. Never deployed."""
+"""For development only, never deployed: the simulator, the storage emulator, the Functions host, and `make run`."""

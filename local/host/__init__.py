@@ -1,17 +1,20 @@
 """A small host for Azure Functions in Python (v2 programming model), for machines without Core Tools.
 
-It runs a `function_app.py` in one process on `azure-functions-runtime`, the library that Microsoft's own worker is made
-of, so that triggers, bindings and messages meet the code that they meet in Azure. It is made for development and
-tests, not for production.
+It runs a `function_app.py` in one process on `azure-functions-runtime`, the library of Microsoft's own worker. So
+triggers, bindings and messages go through the same code as in Azure. It is for development and tests, not for
+production.
 
-What it does: HTTP functions with routes and keys, on the loopback interface only; queue triggers with visibility,
-renewal, dequeue count and poison queue, as Microsoft's own listener treats them (what is not base64 goes to the poison
-queue at once and as it is; there a message is tried without end); queue outputs; `%NAME%` in bindings; timers
-fired by hand, by `POST /admin/functions/NAME`.
+It supports:
 
-What it does not: follow a timer's schedule; end a function that runs beyond `functionTimeout`; take several messages
-at a time; wait up to a minute before it polls an idle queue again (it waits 0.2 s); end when the storage of its queues
-stays away; connect to storage by identity; match paths without regard to case; know any other binding.
+- HTTP functions with routes and keys, on the loopback interface only;
+- queue triggers with visibility, renewal, dequeue count and poison queue, as in Microsoft's own listener. A message
+  that is not base64 goes to the poison queue at once and unchanged; from there it is tried without end;
+- queue outputs, and `%NAME%` in bindings;
+- timers, but only when they are started by hand with `POST /admin/functions/NAME`.
+
+It does not follow a timer's schedule, stop a function after `functionTimeout`, or take several messages at a time. It
+polls an idle queue every 0.2 s, and does not slow down like the real host. It does not end if the storage of its queues
+stops answering. It cannot connect to storage by identity, matches paths with case, and knows no other bindings.
 
     python -m local.host --port 7071                        in a terminal
     with FunctionsHost(app_dir=..., ...) as host: ...       from a test, as a process of its own

@@ -24,7 +24,7 @@ from local.host.worker import Worker, load
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 5
-"""How long HTTP and queue functions may go on when the host is asked to stop. A message that is cut off comes back."""
+"""How long HTTP and queue functions may go on after the host was told to stop. A cut-off message comes back."""
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(log_format())
     logging.basicConfig(level=logging.INFO, handlers=[handler])  # the real worker's level
-    # The library's own log. What fails, the host says itself.
+    # The library's own log. The host reports failures itself.
     logging.getLogger("azure.functions").setLevel(logging.CRITICAL)
     if options.until_eof:
         threading.Thread(target=_die_at_eof, daemon=True).start()
@@ -41,10 +41,10 @@ def main() -> None:
         asyncio.run(_serve(options))
         code = 0
     except (LoadError, AzureError, OSError) as error:
-        logging.getLogger("local.host").error("Cannot host %s: %s", options.app_dir, error)  # noqa: TRY400 - says it all
+        logging.getLogger("local.host").error("Cannot host %s: %s", options.app_dir, error)  # noqa: TRY400 - the message is enough
         code = 1
     sys.stderr.flush()
-    os._exit(code)  # a function that is still running would hold up a usual exit
+    os._exit(code)  # a normal exit would wait for a function that is still running
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -82,7 +82,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 async def _run_until(stop: asyncio.Event, pollers: list[asyncio.Task[None]]) -> None:
-    """Wait for `stop`, then a while for the messages in work. A poller that ends before has failed: raised."""
+    """Wait for `stop`, then a while for running messages. If a poller ends earlier, raise its error."""
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, *pollers], return_when=asyncio.FIRST_COMPLETED)
     stop.set()
@@ -93,7 +93,7 @@ async def _run_until(stop: asyncio.Event, pollers: list[asyncio.Task[None]]) -> 
 
 
 def _die_at_eof() -> None:
-    """End with the process that holds the other end of stdin, however that one ends."""
+    """End this process as soon as the process at the other end of stdin ends for any reason."""
     sys.stdin.buffer.read()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""What a function app is configured with: host.json, local.settings.json, app settings in bindings."""
+"""The configuration of a function app: host.json, local.settings.json, app settings in bindings."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ STORAGE = "AzureWebJobsStorage"
 
 
 class LoadError(Exception):
-    """The app cannot be hosted as it is; the message says why."""
+    """The app cannot be hosted; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRules:
-    """How messages are held, tried again and given up. Times in whole seconds, as the storage queue counts."""
+    """How messages are held, tried again and given up. All times are in whole seconds, as in the storage queue."""
 
     lease_seconds: int
-    """A message in work is invisible for so long, renewed while it runs; after a crash it comes back then."""
+    """How long a message is hidden while it is handled. This is renewed. After a crash, the message comes back then."""
     retry_seconds: int
-    """A message that failed comes back after so long."""
+    """After how long a failed message comes back."""
     max_dequeue_count: int
     """A message that fails at this try goes to the poison queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """What counts here of host.json."""
+    """The parts of host.json that this host uses."""
 
     route_prefix: str
     retry_seconds: int
@@ -41,7 +41,7 @@ def load_host_config(app_dir: Path) -> HostConfig:
     """Read host.json.
 
     Raises:
-        LoadError: it is missing or malformed, or asks for a way of taking messages that this host does not know.
+        LoadError: it is missing or malformed, or has queue settings that this host does not support.
 
     """
     extensions = _read_object(app_dir / "host.json").get("extensions", {})
@@ -59,10 +59,10 @@ def load_host_config(app_dir: Path) -> HostConfig:
 
 
 def add_local_settings(environ: MutableMapping[str, str], file: Path) -> None:
-    """Set what the `Values` of a local.settings.json name and `environ` does not.
+    """Add the `Values` of a local.settings.json to `environ`, except names that it already has.
 
     Raises:
-        LoadError: the file cannot be read, is encrypted, or holds values that are no strings.
+        LoadError: the file cannot be read, is encrypted, or has values that are not strings.
 
     """
     settings = _read_object(file)
@@ -78,7 +78,7 @@ def resolve(binding: Mapping[str, Any], environ: Mapping[str, str], function: st
     """A binding with each `%NAME%` replaced by that app setting.
 
     Raises:
-        LoadError: there is no such setting. The real host does not load the function then either.
+        LoadError: there is no such setting. The real host would not load the function either.
 
     """
 
@@ -97,7 +97,7 @@ def connection_string(binding: Mapping[str, Any], environ: Mapping[str, str], fu
     """The storage account of a queue binding.
 
     Raises:
-        LoadError: its setting is missing. Connections by identity are not known here.
+        LoadError: its setting is missing. This host cannot connect by identity.
 
     """
     name = binding.get("connection") or STORAGE

@@ -1,4 +1,4 @@
-"""The host as a process of its own, seen from the test or command that starts it."""
+"""Starts the host as a separate process, from a test or a command."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^ :]+): (.*)")
 
 
 class HostError(Exception):
-    """The host did not start, died, or a function did not do what was asked of it."""
+    """The host did not start or died, or a function failed."""
 
 
 class LogLine(NamedTuple):
-    """One log record: further lines of its message are part of `message`."""
+    """One log record. If its message has several lines, `message` has all of them."""
 
     level: str
     logger: str
@@ -41,7 +41,7 @@ class LogLine(NamedTuple):
 
 
 class _Format(logging.Formatter):
-    """One record a line; what has several lines goes on indented."""
+    """Writes one record per line, and indents the further lines of a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).replace("\n", f"\n{_INDENT}")
@@ -53,12 +53,12 @@ def log_format() -> logging.Formatter:
 
 
 class FunctionsHost:
-    """Hosts an app in a process of its own from `__enter__` to `__exit__`; it also dies with its parent.
+    """Hosts an app in a separate process from `__enter__` to `__exit__`. The process also ends if its parent dies.
 
-    The app sees this process's environment, with `environ` and `connection_string` (as AzureWebJobsStorage) on top;
-    what those leave unset comes from `settings_file`, a local.settings.json, if one is given.
-    `lease_seconds`, `retry_seconds` and `max_dequeue_count` are whole numbers and override what the real host and
-    host.json have: 10 minutes of invisibility for a message in work, the pause between tries, and the number of tries.
+    The app gets this process's environment, and then `environ` and `connection_string` (as AzureWebJobsStorage).
+    Settings that are still missing come from `settings_file`, a local.settings.json, if one is given.
+    `lease_seconds`, `retry_seconds` and `max_dequeue_count` are whole numbers. They replace the values of the real
+    host and of host.json: 10 minutes for which a message is hidden, the pause between tries, and the number of tries.
     """
 
     def __init__(  # noqa: PLR0913 - by keyword, most with a default
@@ -77,7 +77,7 @@ class FunctionsHost:
         self.key = key
         self.url = ""
         self._environ = {**os.environ, **(environ or {}), STORAGE: connection_string, "PYTHONUNBUFFERED": "1"}
-        self._environ[KEY_VARIABLE] = key  # not an argument: every user of the machine sees those
+        self._environ[KEY_VARIABLE] = key  # not an argument, because every user of the machine can see arguments
         options = {
             "app-dir": app_dir.resolve(),
             "port": port,
@@ -114,10 +114,10 @@ class FunctionsHost:
         """Start the process and wait until it takes requests.
 
         Raises:
-            HostError: the app could not be loaded, with what the host wrote about it.
+            HostError: the app could not be loaded; the message has the host's output.
 
         """
-        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, with options made above
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with the options from above
             [sys.executable, "-m", "local.host", "--until-eof", *self._options],
             cwd=ROOT,
             env=self._environ,
@@ -143,7 +143,7 @@ class FunctionsHost:
         self.url = json.loads(ready)["url"]
 
     def stop(self) -> None:
-        """Ask the host to stop: it takes no more work, and gives what runs a few seconds. Twice is fine."""
+        """Tell the host to stop: it takes no more work, and waits a few seconds for functions. May be repeated."""
         process = self._running
         process.terminate()
         try:
@@ -153,7 +153,7 @@ class FunctionsHost:
         self._close(process)
 
     def kill(self) -> None:
-        """End it at once, as a crash would (SIGKILL)."""
+        """End it at once, like a crash (SIGKILL)."""
         self._running.kill()
         self._close(self._running)
 
@@ -176,7 +176,7 @@ class FunctionsHost:
             raise HostError(f"timer {name} failed:\n{self.output()}")
 
     def log_lines(self) -> list[LogLine]:
-        """What the app has logged so far, the oldest first; the host's own lines are left out."""
+        """The app's log lines so far, oldest first, without the host's own lines."""
         found: list[LogLine] = []
         for line in self.output().splitlines():
             match = _LINE.fullmatch(line)
@@ -187,15 +187,15 @@ class FunctionsHost:
         return [line for line in found if line.logger != HOST_LOGGER]
 
     def output(self) -> str:
-        """All that the process has written so far."""
+        """All output of the process so far."""
         with self._news:
             return "\n".join(self._lines)
 
     def wait_for(self, test: Callable[[str], bool], timeout: float) -> str:
-        """The first line of the output, written before or after this call, that passes a test.
+        """The first line of the output that passes a test. Waits for it if it is not there yet.
 
         Raises:
-            HostError: there was none in time, or the process ended without it.
+            HostError: no such line came in time, or the process ended before.
 
         """
         with self._news:

@@ -1,7 +1,7 @@
-"""A stand-in for the messages that the Functions host and a worker exchange (FunctionRpc.proto), as far as needed here.
+"""Replaces those messages between the Functions host and a worker (FunctionRpc.proto) that this host needs.
 
-The worker library gets its message classes handed in, and only builds them and reads their fields: plain
-namespaces do.
+The worker library gets its message classes from the caller. It only creates messages and reads their fields, so simple
+namespaces are enough.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 
 class Message(SimpleNamespace):
-    """Any message: holds the fields that it was made with."""
+    """Any message. It has the fields with which it was created."""
 
     def WhichOneof(self, group: str) -> str | None:  # noqa: N802 - protobuf's own name
-        """The field that is set, of a group of which one is: the message's value."""
+        """The name of the field that is set, in a group of which only one can be set: the message's value."""
         return "data" if group == "rpc_data" else next(iter(vars(self)), None)
 
 
@@ -24,7 +24,7 @@ class StatusResult(Message):
 
 
 class BindingInfo(Message):
-    """A binding; the names are those of its direction, and of a data type that is not given."""
+    """A binding, with the name of its direction and no data type."""
 
     # The library compares them with the values of azure.functions' own enumerations.
     out = 1

@@ -1,4 +1,4 @@
-"""The host's part of a storage queue: take, hold, finish, try again, give up. One message at a time."""
+"""How the host handles a storage queue: take a message, hold it, finish it, try it again, or give it up."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ log = logging.getLogger("local.host")
 POLL_SECONDS = 0.2
 POISON = "-poison"
 
-# The app shares this process, and its log must not fill with the host's own requests.
-_quiet = logging.Logger("local.host.requests", logging.WARNING)  # noqa: LOG001 - in no hierarchy, hence heard nowhere
+# The app runs in the same process, and the host's own requests must not fill its log.
+_quiet = logging.Logger("local.host.requests", logging.WARNING)  # noqa: LOG001 - outside the hierarchy, so that nothing prints it
 
 
 class Queues:
-    """The queues that the app's bindings name; a queue is created when it is needed and not there."""
+    """The queues of the app's bindings. A missing queue is created when it is needed."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -46,7 +46,7 @@ class Queues:
             await client.close()
 
     def check(self, functions: Iterable[Function]) -> None:
-        """Find out whether all queue bindings can be served.
+        """Check whether this host can serve all queue bindings.
 
         Raises:
             LoadError: the storage account of one is missing or malformed.
@@ -58,7 +58,7 @@ class Queues:
                     self.client(function, binding)
 
     def client(self, function: Function, binding: Binding, suffix: str = "") -> QueueClient:
-        """The queue of a binding, or the one beside it whose name ends in `suffix`."""
+        """The queue of a binding; with `suffix`, the queue with that ending, such as its poison queue."""
         account = connection_string(binding, self._environ, function.name)
         name = binding["queueName"] + suffix
         if (account, name) not in self._clients:
@@ -71,13 +71,13 @@ class Queues:
         return self._clients[account, name]
 
     async def send(self, function: Function, binding: Binding, texts: list[str]) -> None:
-        """Send what a function put into an output binding, base64 as host.json says."""
+        """Send the messages that a function put into an output binding, as base64 if host.json says so."""
         for text in texts:
             await _send(self.client(function, binding), base64.b64encode(text.encode()).decode())
 
 
 class QueueTrigger:
-    """Feeds the messages of one queue to one function."""
+    """Passes the messages of one queue to one function."""
 
     def __init__(self, function: Function, queues: Queues, rules: QueueRules, worker: Worker) -> None:
         self._function = function
@@ -88,7 +88,7 @@ class QueueTrigger:
         self._poison = None if is_poison else queues.client(function, function.trigger, POISON)
 
     async def poll(self, stop: asyncio.Event) -> None:
-        """Take message by message until `stop` is set. A storage account that does not answer is asked again."""
+        """Take one message after the other until `stop` is set. If the storage does not answer, try again."""
         while not stop.is_set():
             try:
                 message = await self._queue.receive_message(visibility_timeout=self._rules.lease_seconds)
@@ -104,7 +104,7 @@ class QueueTrigger:
                 await self._work(message)
 
     async def create(self) -> None:
-        """Create the queue unless it is there."""
+        """Create the queue if it does not exist."""
         await _create(self._queue)
 
     async def _work(self, message: QueueMessage) -> None:
@@ -120,7 +120,7 @@ class QueueTrigger:
 
     async def _succeeds(self, message: QueueMessage) -> bool:
         if self._poison and (message.dequeue_count or 0) > self._rules.max_dequeue_count:
-            return False  # each of its tries died
+            return False  # the host died at each of its tries
         try:
             text = _decoded(message).decode()
         except ValueError:
@@ -134,7 +134,7 @@ class QueueTrigger:
 
     async def _try_again_or_give_up(self, message: QueueMessage) -> None:
         if self._poison is None:
-            return  # as the real host: it stays invisible until its time is over, and is tried again without end
+            return  # like the real host: the message stays hidden for its time, and is then tried again, without end
         if _is_base64(message) and (message.dequeue_count or 0) < self._rules.max_dequeue_count:
             await self._queue.update_message(message, visibility_timeout=self._rules.retry_seconds)
             return
@@ -144,14 +144,14 @@ class QueueTrigger:
 
     @asynccontextmanager
     async def _held(self, message: QueueMessage) -> AsyncIterator[None]:
-        """Keep a message invisible: renewed when half of its time is over, `pop_receipt` kept up to date."""
+        """Keep a message hidden: renew it after half of its time, and keep `pop_receipt` up to date."""
         done = asyncio.Event()
         renewal = asyncio.create_task(self._renew(message, done))
         try:
             yield
         finally:
             done.set()
-            await renewal  # not cancelled: the receipt of a request under way would be lost
+            await renewal  # not cancelled, because the new receipt of a running request would be lost
 
     async def _renew(self, message: QueueMessage, done: asyncio.Event) -> None:
         while not await _is_set_within(done, self._rules.lease_seconds / 2):
@@ -163,7 +163,7 @@ class QueueTrigger:
 
 
 def _decoded(message: QueueMessage) -> bytes:
-    """The bytes of a message. White space within base64 is fine. Raises ValueError for anything else."""
+    """The decoded bytes of a message. Base64 may contain white space. Raises ValueError if it is not base64."""
     return base64.b64decode("".join(message.content.split()), validate=True)
 
 
@@ -201,7 +201,7 @@ async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def _metadata(message: QueueMessage, text: str) -> dict[str, Message]:
-    """What the host tells about a message, each value as JSON."""
+    """The metadata that the host passes with a message, each value as JSON."""
     times = {
         "InsertionTime": message.inserted_on,
         "ExpirationTime": message.expires_on,

@@ -25,10 +25,10 @@ INVOCATION_HEADER = "x-ms-invocation-id"
 
 
 def make_app(functions: Sequence[Function], worker: Worker, *, route_prefix: str, key: str) -> web.Application:
-    """All routes of the app's HTTP functions, and `POST /admin/functions/{name}` for its timers.
+    """Create the routes of the app's HTTP functions, and `POST /admin/functions/{name}` for its timers.
 
     Raises:
-        LoadError: a route is malformed, taken twice, or uses more of the template language than `{name}`.
+        LoadError: a route is malformed, is used twice, or uses other parts of the template language than `{name}`.
 
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_no_such_method])
@@ -52,7 +52,7 @@ def make_app(functions: Sequence[Function], worker: Worker, *, route_prefix: str
 
 
 class _Guard:
-    """Lets a request through that has the host key, in a header or in its address."""
+    """Accepts only requests that have the host key, in a header or in the address."""
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
@@ -69,7 +69,7 @@ class _Guard:
 
 @web.middleware
 async def _no_such_method(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """404 for a known route with another method: what the real host answers (azure-functions-host #10098)."""
+    """Answers 404 for a known route with another method, like the real host (azure-functions-host #10098)."""
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed:
@@ -77,7 +77,7 @@ async def _no_such_method(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def _routes(function: Function) -> list[str]:
-    """The paths of a function: two if the last segment is optional, as in `things/{name?}`."""
+    """The paths of a function. If the last segment is optional, as in `things/{name?}`, there are two."""
     route: str = (function.trigger.get("route") or function.name).strip("/")
     without, _, last = route.rpartition("/")
     if re.fullmatch(r"\{\w+\?\}", last):
@@ -106,7 +106,7 @@ def _http_handler(function: Function, worker: Worker) -> Handler:
 
 
 def _joined(values: MultiMapping[str]) -> dict[str, str]:
-    """One string a name, as functions get them: several values are joined by a comma."""
+    """One string for each name, as functions get it: several values are joined by commas."""
     return {name: ",".join(values.getall(name)) for name in values}
 
 
@@ -120,7 +120,7 @@ def _response(value: Message | None) -> web.Response:
 
 
 def _timer_handler(timers: dict[str, Function], worker: Worker) -> Handler:
-    running: set[asyncio.Task[None]] = set()  # else nothing would hold them
+    running: set[asyncio.Task[None]] = set()  # otherwise nothing would keep a reference to them
 
     async def run(function: Function, timer: dict[str, object], invocation: str) -> None:
         with suppress(FunctionFailed):  # logged

@@ -1,4 +1,4 @@
-"""A function app on Microsoft's worker library: indexed, loaded and invoked in this process."""
+"""Runs a function app on Microsoft's worker library, in this process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ OUTPUTS = {"http", "queue"}
 
 
 class FunctionFailed(Exception):
-    """The function raised, or what it returned could not be delivered. It has been logged."""
+    """The function raised an exception, or its result could not be delivered. This has been logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of the app, with its bindings as function.json would have them, settings filled in."""
+    """A function of the app. Its bindings are as in function.json, with the values of settings filled in."""
 
     name: str
     id: str
@@ -43,10 +43,10 @@ class Function:
 
 
 async def load(app_dir: Path, environ: Mapping[str, str]) -> list[Function]:
-    """Index and load `function_app.py`. The process becomes the app's: working directory, import path.
+    """Load `function_app.py` and find its functions. Changes this process's working directory and import path.
 
     Raises:
-        LoadError: the app does not import, a binding is wrong, or is of a kind that this host does not know.
+        LoadError: the app cannot be imported, or a binding is wrong or of a kind that this host does not support.
 
     """
     os.chdir(app_dir)
@@ -65,7 +65,7 @@ async def load(app_dir: Path, environ: Mapping[str, str]) -> list[Function]:
 
 
 class Worker:
-    """Runs functions, one call at a time or several, and sends what they put into output queues."""
+    """Runs functions, also several at a time, and sends their output messages."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -73,7 +73,7 @@ class Worker:
     async def run(
         self, function: Function, data: Message, metadata: Mapping[str, Message] | None = None, invocation: str = ""
     ) -> Message | None:
-        """Run a function to its end; messages that it put out are sent only if it returned well.
+        """Run a function to its end. Its output messages are sent only if it returned without an exception.
 
         Returns its return value, if it has one. Raises FunctionFailed.
         """
@@ -86,7 +86,7 @@ class Worker:
         except Exception as error:
             elapsed = (time.monotonic() - started) * 1000
             cause = error if isinstance(error, FunctionFailed) else f"{type(error).__name__}: {error}"
-            log.error(  # noqa: TRY400 - the host's own stack says nothing
+            log.error(  # noqa: TRY400 - the host's own stack trace does not help
                 "Executed 'Functions.%s' (Failed, Id=%s, Duration=%.0fms)\n%s",
                 function.name,
                 invocation,
@@ -145,7 +145,7 @@ def _function(metadata: Message, environ: Mapping[str, str]) -> Function:
 
 
 def _messages(value: Message) -> list[str]:
-    """What a queue output means: a JSON array is one message per item, all else is one message."""
+    """The messages of a queue output: one for each item of a JSON array; any other value is one message."""
     text = str(next(iter(vars(value).values())))
     try:
         items = json.loads(text)

@@ -1,4 +1,4 @@
-"""The lines of listed files that are no events: where each one is, why, and its bytes.
+"""The lines of listed files that are not events: where each one is, its bytes, and the reason.
 
 `stg_lines` has a row without an event for each of them. Only the files with such rows are read here, line by line.
 """
