@@ -53,12 +53,13 @@ param hierarchicalNamespace bool = false
 @description('Optional. Spreads the app over zones. The platform then bills always-ready instances.')
 param zoneRedundant bool = false
 
-// Sources differ on what the limit counts. Azure's API description (azure-rest-api-specs #45083) says instances of each
-// function group; a maintainer (azure-functions-host #10523) says instances of the whole app. Four is right for both: four
-// groups (HTTP, `nightly`, `export_day`, `give_up`) can run beside each other, and a backfill asks Amplitude for at most four
-// days at a time, below the five parallel requests that its documentation mentions. Below 40 was once a preview in some
-// regions: if yours refuses it, set 40. Days then land up to 40 at a time, each safely under its own lock, and Amplitude may
-// answer 429; give a backfill in pieces of a few days.
+// An instance exports one day at a time (`batchSize` in host.json), and an export sends one request at a time. So four
+// instances stay below the five parallel requests that Amplitude's documentation allows a project. Azure's API description
+// counts instances of each function group (azure-rest-api-specs #45083, 2026), so a backfill takes none from HTTP, `nightly`
+// and `give_up`. An older answer (azure-functions-host #10523, 2024) counts all of the app's: four groups, four instances.
+// The app has no lock that lets only one export run: instances that wait for it are billed, and messages that are put back
+// come closer to `maxDequeueCount` each time, so days would be given up because others were exported.
+// Below 40 was once a preview in some regions. If yours refuses four, the deployment guide says how to live with 40.
 @description('Optional. Most instances at a time, one exported day each.')
 @minValue(1)
 @maxValue(1000)

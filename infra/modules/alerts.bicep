@@ -44,8 +44,8 @@ var rules = [
     )
     frequency: 'PT1H'
     window: 'P1D'
-    // A day is due until the same hour of the next one: its export may have ended 22 hours and that hour ago. Two days
-    // are the most that a log alert reads, whatever its query says.
+    // A day stays due until `missingDayHour` of the next day, up to 45 hours after its export ended. Two days are the most
+    // that a log alert reads, whatever its query says.
     timeRange: 'P2D'
     dimensions: ['day']
   }

@@ -113,6 +113,7 @@ def _compiler() -> subprocess.Popen[bytes]:
     bare = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}  # no azd variable
     quick = {"DOTNET_TieredPGO": "0"}  # a third less processor time
     process = subprocess.Popen([COMPILER, "jsonrpc", "--stdio"], env=bare | quick, stdin=-1, stdout=-1)  # noqa: S603
+    atexit.register(process.communicate)  # closes the pipes, after the next one
     atexit.register(process.kill)
     return process
 

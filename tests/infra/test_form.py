@@ -50,6 +50,8 @@ def test_the_host_takes_one_message_at_a_time_and_logs_every_line_but_no_key() -
     host = json.loads((ROOT / "host.json").read_text())
     queues, telemetry = host["extensions"]["queues"], host["logging"]["applicationInsights"]
     assert (queues["batchSize"], queues["newBatchThreshold"]) == (1, 0), "one export an instance"
+    instances = committed("default").one("sites/*")["functionAppConfig"]["scaleAndConcurrency"]["maximumInstanceCount"]
+    assert instances < 5, "Amplitude allows a project five requests at a time"
     assert telemetry["enableQueryStringTracing"] is False, "a request's line would hold its key"
     assert "Trace" in telemetry["samplingSettings"]["excludedTypes"].split(";")
 
