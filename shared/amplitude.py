@@ -106,15 +106,20 @@ class Amplitude:
             yield None
 
     def _ask(self, window: Window) -> requests.Response:
-        return self._session.get(
-            self._settings.export_url,
-            params={"start": _hour(window.first_hour), "end": _hour(window.last_hour)},
-            auth=HTTPBasicAuth(self._settings.api_key.encode(), self._settings.secret_key.encode()),
-            headers={"Accept-Encoding": "identity"},
-            timeout=(CONNECT_SECONDS, self._settings.read_timeout_seconds),
-            allow_redirects=False,
-            stream=True,
-        )
+        try:
+            return self._session.get(
+                self._settings.export_url,
+                params={"start": _hour(window.first_hour), "end": _hour(window.last_hour)},
+                auth=HTTPBasicAuth(self._settings.api_key.encode(), self._settings.secret_key.encode()),
+                headers={"Accept-Encoding": "identity"},
+                timeout=(CONNECT_SECONDS, self._settings.read_timeout_seconds),
+                allow_redirects=False,
+                stream=True,
+            )
+        except requests.RequestException:
+            raise
+        except OSError as error:  # a CA bundle that does not exist, for example
+            raise requests.exceptions.ConnectionError(error) from error
 
     @contextmanager
     def _watched(self, response: requests.Response, window: Window) -> Iterator[None]:

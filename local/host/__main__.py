@@ -59,6 +59,7 @@ async def _serve(options: argparse.Namespace) -> None:
         lease_seconds=options.lease_seconds,
         retry_seconds=config.retry_seconds if options.retry_seconds is None else options.retry_seconds,
         max_dequeue_count=options.max_dequeue_count or config.max_dequeue_count,
+        idle_seconds=options.idle_seconds,
     )
     async with Queues(os.environ) as queues:
         functions = await load(app_dir, os.environ)
@@ -113,6 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lease-seconds", type=int, default=600, help="how long a message in work stays invisible")
     parser.add_argument("--retry-seconds", type=int, help="pause between tries, instead of host.json's")
     parser.add_argument("--max-dequeue-count", type=int, help="tries, instead of host.json's")
+    parser.add_argument("--idle-seconds", type=float, default=0, help="longest pause before an idle queue is polled")
     parser.add_argument("--until-eof", action="store_true", help="die when stdin ends")
     options = parser.parse_args()
     options.key = os.environ.pop(KEY_VARIABLE, "") or secrets.token_urlsafe(24)

@@ -26,6 +26,8 @@ class QueueRules:
     """After how long a failed message comes back."""
     max_dequeue_count: int
     """A message that fails at this try goes to the poison queue."""
+    idle_seconds: float = 0
+    """The longest pause between two looks into an idle queue."""
 
 
 @dataclass(frozen=True, slots=True)

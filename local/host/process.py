@@ -59,6 +59,7 @@ class FunctionsHost:
     Settings that are still missing come from `settings_file`, a local.settings.json, if one is given.
     `lease_seconds`, `retry_seconds` and `max_dequeue_count` are whole numbers. They replace the values of the real
     host and of host.json: 10 minutes for which a message is hidden, the pause between tries, and the number of tries.
+    `idle_seconds` is the longest pause before an idle queue is polled again. The real host's default is a minute.
     """
 
     def __init__(  # noqa: PLR0913 - by keyword, most with a default
@@ -73,6 +74,7 @@ class FunctionsHost:
         lease_seconds: int = 600,
         retry_seconds: int | None = None,
         max_dequeue_count: int | None = None,
+        idle_seconds: float = 0,
     ) -> None:
         self.key = key
         self.url = ""
@@ -85,6 +87,7 @@ class FunctionsHost:
             "lease-seconds": lease_seconds,
             "retry-seconds": retry_seconds,
             "max-dequeue-count": max_dequeue_count,
+            "idle-seconds": idle_seconds,
         }
         self._options = [f"--{name}={value}" for name, value in options.items() if value is not None]
         self._lines: list[str] = []

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -89,6 +89,7 @@ class QueueTrigger:
 
     async def poll(self, stop: asyncio.Event) -> None:
         """Take one message after the other until `stop` is set. If the storage does not answer, try again."""
+        pauses = idle_pauses(self._rules.idle_seconds)
         while not stop.is_set():
             try:
                 message = await self._queue.receive_message(visibility_timeout=self._rules.lease_seconds)
@@ -99,9 +100,10 @@ class QueueTrigger:
                 log.warning("Queue %s: %s", self._queue.queue_name, error)
                 message = None
             if message is None:
-                await _is_set_within(stop, POLL_SECONDS)
+                await _is_set_within(stop, next(pauses))
             else:
                 await self._work(message)
+                pauses = idle_pauses(self._rules.idle_seconds)
 
     async def create(self) -> None:
         """Create the queue if it does not exist."""
@@ -160,6 +162,14 @@ class QueueTrigger:
                 message.pop_receipt = renewed.pop_receipt
             except AzureError as error:
                 log.warning("Queue %s, message %s not renewed: %s", self._queue.queue_name, message.id, error)
+
+
+def idle_pauses(longest: float) -> Iterator[float]:
+    """The pauses between looks into an empty queue, in seconds: each twice the last one, up to the longest."""
+    seconds = POLL_SECONDS
+    while True:
+        yield seconds
+        seconds = max(POLL_SECONDS, min(seconds * 2, longest))
 
 
 def _decoded(message: QueueMessage) -> bytes:

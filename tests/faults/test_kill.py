@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from local.azurite import Azurite
-from local.host import FunctionsHost
+from local.host import FunctionsHost, HostError
 from local.simulator import Fault as BadAnswer
 from local.simulator import Gate
 from shared.dates import DAY as ONE_DAY
@@ -232,6 +232,29 @@ class TestHosts:
         assert scene.reader.status(DAY)["run_id"] == asked.json()["run_id"]
         events = [json.loads(line.message)["event"] for line in second.log_lines() if '"event"' in line.message]
         assert events == ["run_started", "window_done", "run_complete"]
+
+    @pytest.mark.parametrize(("step", "end"), [("delete", "run_complete"), ("release", "run_dropped")])
+    def test_a_landed_run_that_comes_back_changes_nothing(
+        self, step: str, end: str, azurite: Azurite, scene: Scene
+    ) -> None:
+        """A host ends by itself where its own queue storage stays away: here before it has finished the message."""
+        scene.land()
+        environ = scene.environ | {"EXPORT_STORAGE": scene.proxy.connection_string}
+        first, second = (
+            FunctionsHost(app_dir=ROOT, connection_string=azurite.connection_string, environ=environ, lease_seconds=2)
+            for _ in range(2)
+        )
+        first.start()
+        scene.proxy.rule = at(step, killed_by(first, carried_out=True))
+        requests.post(f"{first.url}/api/exports/{DAY}", headers=first.auth, timeout=30).raise_for_status()
+        with pytest.raises(HostError):
+            first.wait_for(lambda line: '"event": "run_failed"' in line, 60)
+        before = (scene.reader.manifest(DAY) or {})["files"], scene.reader.event_blobs(DAY)
+        tries.break_lock(scene.container, DAY)
+        with second:
+            second.wait_for(lambda line: f'"event": "{end}"' in line, 60)
+        scene.assert_landed()
+        assert ((scene.reader.manifest(DAY) or {})["files"], scene.reader.event_blobs(DAY)) == before
 
 
 @pytest.mark.soak

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.host import FunctionsHost, HostError
+from local.host.queues import idle_pauses
 
 SAMPLE = Path(__file__).parent / "sample_app"
 ROOT = Path(__file__).parents[2]
@@ -218,6 +220,17 @@ def test_a_message_whose_last_try_crashed_is_given_up_without_another(
     host = start(lease_seconds=1, max_dequeue_count=1)
     wait_for(host, "buried")
     assert executions(host, "work") == 0
+
+
+def test_an_idle_queue_is_polled_less_and_less_often_until_a_message_comes(
+    start: Callable[..., FunctionsHost], queue: QueueClient
+) -> None:
+    assert list(islice(idle_pauses(60), 11)) == [0.2 * 2**n for n in range(9)] + [60, 60]
+    assert list(islice(idle_pauses(0), 3)) == [0.2] * 3, "the default"
+    host = start(idle_seconds=60)
+    send(queue, do="note")
+    wait_for(host, "in 1 tries")
+    wait_until_empty(queue)
 
 
 def test_the_environment_wins_over_local_settings(azurite: Azurite, tmp_path: Path) -> None:

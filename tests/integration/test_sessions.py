@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import requests
 import trustme
 
 from local.simulator import Simulator
-from shared.errors import StorageUnavailable
+from shared.amplitude import Amplitude
+from shared.dates import whole_day
+from shared.errors import AmplitudeUnavailable, StorageUnavailable
 from shared.http import Session, is_loopback, reason
 from shared.settings import load_settings
 from shared.storage.connect import open_container
@@ -22,6 +25,7 @@ LOGIN = "Basic bmV0cmM6bG9naW4="
 NOBODY = "http://127.0.0.1:9"
 """A proxy that is not there."""
 ELSEWHERE = "https://storage.example"
+KEYS = {"AMP_API_KEY": "a", "AMP_SECRET_KEY": "s"}
 
 
 class Server(HTTPServer):
@@ -144,12 +148,26 @@ def test_a_certificate_bundle_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_
         assert "has no certificate" in failure(simulator.url)
 
 
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "REQUESTS_CA_BUNDLE"])
+def test_an_export_is_told_the_same(server: Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A proxy that wants a login and a missing bundle are no broken archives."""
+    server.status = 407
+    monkeypatch.setenv(name, url_of(server) if name == "HTTPS_PROXY" else "/nowhere.pem")
+    words = {"HTTPS_PROXY": "the proxy answered 407", "REQUESTS_CA_BUNDLE": "REQUESTS_CA_BUNDLE .* does not exist"}
+    settings = load_settings(KEYS | {"EXPORT_STORAGE": "UseDevelopmentStorage=true"})
+    with (
+        Session() as session,
+        pytest.raises(AmplitudeUnavailable, match=words[name]),
+        Amplitude(session, settings).fetch(whole_day(date(2025, 11, 4))),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(("name", "words"), [("HTTPS_PROXY", "scheme"), ("REQUESTS_CA_BUNDLE", "does not exist")])
 def test_the_storage_is_told_the_same(monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:
     """No bare traceback: the error is the app's own, and names the setting."""
     monkeypatch.setenv(name, "ftp://127.0.0.1:9")
     monkeypatch.setattr("shared.storage.connect.ExponentialRetry", hurried)
-    keys = {"AMP_API_KEY": "a", "AMP_SECRET_KEY": "s"}
-    settings = load_settings(keys | {"EXPORT_STORAGE": "AccountName=nobody;AccountKey=eA=="})
+    settings = load_settings(KEYS | {"EXPORT_STORAGE": "AccountName=nobody;AccountKey=eA=="})
     with pytest.raises(StorageUnavailable, match=f"{name}.*{words}"), open_container(settings):
         pass
