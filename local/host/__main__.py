@@ -114,7 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lease-seconds", type=int, default=600, help="how long a message in work stays invisible")
     parser.add_argument("--retry-seconds", type=int, help="pause between tries, instead of host.json's")
     parser.add_argument("--max-dequeue-count", type=int, help="tries, instead of host.json's")
-    parser.add_argument("--idle-seconds", type=float, default=0, help="longest pause before an idle queue is polled")
+    parser.add_argument("--idle-seconds", type=float, default=0, help="longest pause between polls of an idle queue")
     parser.add_argument("--until-eof", action="store_true", help="die when stdin ends")
     options = parser.parse_args()
     options.key = os.environ.pop(KEY_VARIABLE, "") or secrets.token_urlsafe(24)
