@@ -1,4 +1,4 @@
-"""What the Export API answers to a request: pure, without a socket."""
+"""What the Export API answers to a request, without any sockets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Credentials = Literal["none", "wrong", "right"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for the hours `start` to `end`, both included; they are as sent, and None where absent."""
+    """A request for the hours `start` to `end`, both included. They are as sent, or None if they are missing."""
 
     path: str
     start: str | None
@@ -29,7 +29,7 @@ class Asked:
 
     @property
     def hours(self) -> int:
-        """How many hours are asked for.
+        """How many hours are requested.
 
         Raises:
             ValueError: the range is no good.
@@ -64,7 +64,7 @@ class Answer:
 
 
 def text_answer(status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> Answer:
-    """An answer that says something."""
+    """An answer with a text."""
     body = text.encode()
     return Answer(status, (body,), len(body), {"Content-Type": content_type})
 
@@ -75,7 +75,7 @@ def json_answer(status: int, value: object) -> Answer:
 
 
 def read_request(target: str, authorization: str | None, keys: tuple[str, str]) -> Asked:
-    """What a request line and its Authorization header ask for."""
+    """The request that a request line and its Authorization header make."""
     parts = urlsplit(target)
     query = parse_qs(parts.query)
     start, end = (query.get(name, [None])[-1] for name in ("start", "end"))
@@ -83,7 +83,7 @@ def read_request(target: str, authorization: str | None, keys: tuple[str, str]) 
 
 
 def refusal(asked: Asked) -> Answer | None:
-    """The answer to a request that gets no archive whatever the project holds; None for all others."""
+    """The answer to a request that never gets an archive, whatever the project holds; None for all other requests."""
     if asked.path != PATH:
         return not_found_page()
     if asked.credentials == "none":
@@ -98,25 +98,25 @@ def refusal(asked: Asked) -> Answer | None:
 
 
 def not_found_page() -> Answer:
-    """The answer of whatever stands in front of the API, as public logs show it."""
+    """A 404 page that does not come from the API itself, as seen in public logs."""
     page = "<html><title>404: Not Found</title><body>404: Not Found</body></html>"
     return text_answer(404, page, "text/html; charset=UTF-8")
 
 
 def wrong_keys() -> Answer:
-    """The answer to keys that are wrong, or of the other region."""
+    """The answer to wrong keys, or to keys of the other region."""
     details = {"details": "Invalid API/Secret Key combination"}
     error = {"http_code": 403, "type": "unspecified", "message": "Unspecified Error", "metadata": details}
     return json_answer(403, {"error": error})
 
 
 def nothing_there() -> Answer:
-    """The answer for hours without a single event."""
+    """The answer for hours without events."""
     return text_answer(404, "Raw data files were not found.")
 
 
 def too_large() -> Answer:
-    """The answer for more bytes than one export may have."""
+    """The answer if an export would have too many bytes."""
     return text_answer(
         400, "The exported data is too large: it exceeds the limit of 4GB. Ask for a shorter time range."
     )

@@ -1,4 +1,4 @@
-"""Writes zip archives as streams, in each of the forms that Amplitude might use, their size known beforehand."""
+"""Writes zip archives as streams, in any form that Amplitude might use. Their size is known in advance."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _MOST_16, _MOST_32 = 0xFFFF, 0xFFFFFFFF
 _DESCRIPTOR_FLAG, _UTF8_FLAG = 0x0008, 0x0800
 _KEPT = 256 * 1024
 _DATE_AND_TIME = 0x5B64_0000
-"""4 November 2025, 00:00, as DOS counts."""
+"""4 November 2025, 00:00, in DOS format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How an archive is written. By default as Amplitude's most likely are: stored members, sizes before the data."""
+    """How an archive is written. By default as Amplitude most likely does it: stored members, sizes before the data."""
 
     deflated: bool = False
     zip64: bool = False
-    """64 bits for sizes and counts everywhere; what does not fit 32 bits gets them anyway."""
+    """Use 64 bits for all sizes and counts. Values that do not fit into 32 bits always get 64."""
     descriptors: bool = False
-    """CRC and sizes follow the data, with zeros before it."""
+    """CRC and sizes come after the data; before it there are zeros."""
     folder: bool = False
     """A directory entry comes first."""
 
 
 class Payload:
-    """Bytes that need not be in memory: each call of `read` gives the same bytes. What is small is kept."""
+    """Bytes that need not be in memory: each call of `read` gives the same bytes. Small ones are kept."""
 
     def __init__(self, read: Callable[[], Iterable[bytes]]) -> None:
         self.read = read
@@ -44,7 +44,7 @@ class Payload:
 
     @cached_property
     def size_and_crc(self) -> tuple[int, int]:
-        """Size and CRC-32; the first look reads it all once."""
+        """Size and CRC-32. The first access reads all bytes once."""
         size = crc = 0
         kept: list[bytes] = []
         for chunk in self.read():
@@ -60,7 +60,7 @@ class Payload:
     @cached_property
     def deflated(self) -> Payload:
         """The same as a raw deflate stream."""
-        self.size_and_crc  # noqa: B018 - from here on the chunks stay the same, and with them what deflate makes of them
+        self.size_and_crc  # noqa: B018 - fixes the chunks, so that deflate always makes the same bytes of them
 
         def read() -> Iterator[bytes]:
             deflate = isal_zlib.compressobj(1, zlib.DEFLATED, -15)
@@ -73,14 +73,14 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A member: its name as the archive spells it (unchecked, so that bad ones can be written), and its bytes."""
+    """A member: its bytes, and its name in the archive. Names are not checked, so that tests can write bad ones."""
 
     name: bytes
     data: Payload
 
 
 class Archive:
-    """A zip archive to be read as chunks, as often as wanted; none of its members is held in memory."""
+    """A zip archive that can be read as chunks, any number of times. It holds no member in memory."""
 
     def __init__(self, entries: Sequence[Entry], form: Form | None = None) -> None:
         self._form = form or Form()
@@ -90,7 +90,7 @@ class Archive:
 
     @cached_property
     def size(self) -> int:
-        """How many bytes the archive has; the first look reads each member once."""
+        """How many bytes the archive has. The first access reads each member once."""
         return sum(member.size for member in self._members) + len(b"".join(self._end()))
 
     def __iter__(self) -> Iterator[bytes]:
@@ -109,7 +109,7 @@ class Archive:
             start += member.size
             length += len(record)
         if self._form.zip64 or start > _MOST_32 or count > _MOST_16:
-            # The record's own size counts from behind its size field, hence 44.
+            # The record's size does not include the fields before it, hence 44.
             yield struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, start)
             yield struct.pack("<4sIQI", b"PK\x06\x07", 0, start + length, 1)
             count, start, length = _MOST_16, _MOST_32, _MOST_32
@@ -117,7 +117,7 @@ class Archive:
 
 
 class _Member:
-    """One member's records. Its figures cost a reading of its data the first time."""
+    """One member's records. The first access to its size or CRC reads its data."""
 
     def __init__(self, entry: Entry, form: Form) -> None:
         self._name = entry.name
@@ -138,7 +138,7 @@ class _Member:
         return self.packed.size_and_crc[0], self._data.size_and_crc[0]
 
     def _common(self, crc: int, packed: int, size: int, extra: int) -> bytes:
-        """What the header before the data and the directory have in common."""
+        """The fields that the local header and the directory have in common."""
         flags = _UTF8_FLAG | (_DESCRIPTOR_FLAG if self._form.descriptors else 0)
         method = _DEFLATED if self._form.deflated else _STORED
         version = 45 if self._wide else 20

@@ -1,4 +1,4 @@
-"""What a simulated project holds: for each day files of events, made up or said by a test."""
+"""The content of a simulated project: files of events for each day, generated or set by a test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.dates import HOURS
 
 _LINES_A_CHUNK = 128
 _LEVEL = 2
-"""Packs events about as tightly as real exports are, ten to one."""
+"""Compresses events about ten to one, as in real exports."""
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK = b"\x03\x00"
 """An empty final block closes a deflate stream."""
@@ -31,7 +31,7 @@ File = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """How much is made up for a day on which a test says nothing."""
+    """How many events are generated for a day that no test has set."""
 
     events_per_hour: int = 100
     """On average over a common day; the evening has more, the night fewer."""
@@ -40,7 +40,7 @@ class Volume:
     empty_hours: Collection[int] = ()
     """Hours without a file."""
     distinct_events: int | None = None
-    """So many events of a file differ, the rest repeats them (their `uuid` too): a day of any size in no time."""
+    """How many different events a file has. The rest repeats them, `uuid` included, to make large days quickly."""
 
 
 @dataclass
@@ -68,17 +68,17 @@ class Days:
         ]
 
     def set_day(self, day: date, files: Mapping[File, bytes]) -> None:
-        """From now on the day holds just these events, by hour and part."""
+        """Replace all events of the day by these, by hour and part."""
         with self._lock:
             self._said[day] = {file: Payload.of(pack(raw)) for file, raw in files.items()}
 
     def put_gzip(self, project: int, day: date, file: File, data: bytes) -> None:
-        """Replace or add one file, given as the bytes of its archive member, which may be anything."""
+        """Replace or add one file. The bytes of its archive member may be anything."""
         with self._lock:
             self._said.setdefault(day, self._made_up(project, day))[file] = Payload.of(data)
 
     def forget_hour(self, project: int, day: date, hour: int) -> None:
-        """From now on this hour holds nothing; the others stay."""
+        """Remove all events of this hour; the others stay."""
         with self._lock:
             held = self._said.get(day, self._made_up(project, day))
             self._said[day] = {file: data for file, data in held.items() if file[0] != hour}
@@ -107,7 +107,7 @@ def pack(raw: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def _file(project: int, day: date, file: File, count: int, distinct: int | None) -> Payload:
-    """One made-up file, gzipped, made when it is first read."""
+    """One generated file, gzipped. It is generated when it is first read."""
     if distinct is None or count <= distinct:
         return Payload(lambda: _gzip(lines(project, day, *file, count)))
 
@@ -131,7 +131,7 @@ def _gzip(events: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _gzip_repeated(distinct: list[bytes], count: int) -> list[bytes]:
-    """One gzip stream of `count` lines in which the same packed block stands again and again, in memory only once."""
+    """One gzip stream of `count` lines that repeats the same compressed block. The block is in memory only once."""
     repeats, rest = divmod(count, len(distinct))
     blocks = [b"".join(distinct)] * repeats + [b"".join(distinct[:rest])]
     size = crc = 0
@@ -143,6 +143,6 @@ def _gzip_repeated(distinct: list[bytes], count: int) -> list[bytes]:
 
 
 def _block(raw: bytes) -> bytes:
-    """A piece of a deflate stream that refers to nothing before it, so that it can stand anywhere."""
+    """A piece of a deflate stream without references to earlier data, so that it can be at any place."""
     deflate = isal_zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
     return deflate.compress(raw) + deflate.flush(zlib.Z_FULL_FLUSH)

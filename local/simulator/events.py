@@ -1,7 +1,7 @@
-"""Made-up Amplitude events that look like exported ones, the same at every call.
+"""Simulated Amplitude events that look like exported ones. Every call generates the same events.
 
-A file of events is named by project, day, hour and part, and it depends on nothing else: no clock, no state.
-People, devices and places stay the same over the days of a project; a session has a start, views, clicks and an end.
+The events of a file depend only on project, day, hour and part, and not on a clock or any state. People, devices and
+places are the same on all days of a project. A session has a start, page views, clicks and an end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from local.simulator.vocabulary import (
 _SECOND = 1_000_000
 _HOUR = 3600 * _SECOND
 _OPEN_SESSIONS = 8
-"""So many sessions take turns in a file, as those of different people do."""
+"""How many sessions overlap in a file, like those of different people."""
 
 _HOURLY = (
     40,
@@ -76,14 +76,14 @@ _PER_EVENT = (
 
 
 def events_in_hour(day: date, hour: int, average: int) -> int:
-    """How many events an hour has: many in the evening, few at night and at weekends; `average` over a common day."""
+    """How many events an hour has: many in the evening, few at night and at weekends; `average` on a weekday."""
     return round(average * _HOURLY[hour] * len(_HOURLY) / sum(_HOURLY) * _WEEKDAY[day.weekday()])
 
 
 def lines(project: int, day: date, hour: int, part: int, count: int) -> Iterator[bytes]:
     """The first `count` events of a file, each a line of compact JSON with its newline.
 
-    Lazy, and in constant memory but for the people, who are kept. Each `server_upload_time` lies inside the hour.
+    Lazy. Memory is constant, except for the people, who are kept. Each `server_upload_time` is inside the hour.
     """
     rng = Random(f"{project}/{day.isoformat()}/{hour}/{part}")  # noqa: S311 - repeatable, and no secret
     hour_start = datetime.combine(day, time(hour), UTC)
@@ -99,7 +99,7 @@ def lines(project: int, day: date, hour: int, part: int, count: int) -> Iterator
 
 def _session(rng: Random, project: int, hour_start: datetime) -> Iterator[bytes]:
     """The events of one person's session, in order; at least one."""
-    person = _person(project, int(rng.random() ** 2 * PEOPLE))  # some come often, most seldom
+    person = _person(project, int(rng.random() ** 2 * PEOPLE))  # a few people come often, most come rarely
     moment = int(rng.random() * 0.8 * _HOUR)
     hour_text = f"{hour_start:%Y-%m-%d %H}:".encode()
     session_id = -1 if person.kind == "server" else int(hour_start.timestamp()) * 1000 + moment // 1000
@@ -128,13 +128,13 @@ def _session(rng: Random, project: int, hour_start: datetime) -> Iterator[bytes]
 
 
 def _actions(rng: Random, kind: Kind) -> list[Action]:
-    """What happens in a session: its start, some views and clicks, its end. A server knows no sessions."""
+    """The actions of a session: its start, some views and clicks, its end. Server-side events have no sessions."""
     first, between, last = ACTIONS[kind]
     return [*first, *rng.choices(between, k=1 + int(rng.random() ** 2 * 24)), *last]
 
 
 def _clock(hour_text: bytes, microseconds: int) -> bytes:
-    """A time inside the hour as Amplitude writes it, without the fraction where there is none."""
+    """A time inside the hour in Amplitude's format, which leaves out a fraction of zero."""
     seconds, fraction = divmod(microseconds, _SECOND)
     text = b'"%b%02d:%02d' % (hour_text, *divmod(seconds, 60))
     return b'%b.%06d"' % (text, fraction) if seconds % 10 else text + b'"'
@@ -148,7 +148,7 @@ def _uuid(digits: bytes) -> bytes:
 class _Person:
     kind: Kind
     template: bytes
-    """A whole event of this person, with %(…)b where events differ."""
+    """A complete event of this person, with %(…)b at the places where events differ."""
 
 
 @lru_cache(maxsize=PEOPLE)

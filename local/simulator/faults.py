@@ -1,4 +1,4 @@
-"""What can go wrong with an answer, as values: one `Fault` says in what an answer differs from a good one."""
+"""Faults of an answer, as values: a `Fault` says how one answer differs from a good one."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from local.simulator import answers
 from local.simulator.answers import Answer
 
 Framing = Literal["length", "chunked", "close"]
-"""How the end of a body shows: by Content-Length, by a last chunk, or only by the end of the connection."""
+"""How a client recognises the end of a body: by Content-Length, by a last chunk, or by the end of the connection."""
 
 
 class Gate:
-    """A pause of its own length: the answer stops there until `open` is called (or the simulator stops)."""
+    """A pause without a fixed length: the answer waits until `open` is called or the simulator stops."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
         self.opened = threading.Event()
 
     def open(self) -> None:
-        """Let the answer go on."""
+        """Let the answer continue."""
         self.opened.set()
 
     def wait_until_reached(self, seconds: float = 30) -> None:
-        """Return once an answer stands at the gate.
+        """Return as soon as an answer waits at the gate.
 
         Raises:
             TimeoutError: none came.
@@ -41,52 +41,52 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """In what one answer differs from a good one. Any of these can be combined; offsets count bytes of the body."""
+    """How one answer differs from a good one. All fields can be combined. Offsets count the bytes of the body."""
 
     status: int | None = None
-    """This status instead; unless `body` is given, with a short text instead of the archive."""
+    """The status to send. Without `body`, a short text then replaces the archive."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Added to the answer's own, or instead of those of the same name."""
+    """Headers to add. They replace headers with the same name."""
     body: bytes | None = None
-    """These bytes instead: a page, an archive made by hand, nothing at all."""
+    """The bytes to send instead: a page, an archive made by hand, or none."""
     framing: Framing = "length"
     flip: int | None = None
-    """The byte at this offset (from the end if negative) is wrong in one bit."""
+    """The offset of a byte to damage in one bit; a negative offset counts from the end."""
     cut: int | None = None
-    """The connection ends after this many bytes; before the status line at -1."""
+    """After how many bytes the connection ends; -1 means before the status line."""
     reset: bool = False
-    """A cut is a reset (RST), not an orderly end (FIN)."""
+    """Whether the cut is a reset (RST) and not an orderly end (FIN)."""
     pause: float | Gate = 0
-    """Seconds, or a gate, to wait at `pause_at`."""
+    """How many seconds, or at which gate, to wait at `pause_at`."""
     pause_at: int = -1
-    """Before the status line at -1, else after this many bytes."""
+    """After how many bytes to pause; -1 means before the status line."""
     drip: float = 0
-    """Seconds between any two pieces of `drip_bytes`."""
+    """How many seconds to wait between two pieces of `drip_bytes`."""
     drip_bytes: int = 1024
 
 
 def too_many_requests(retry_after: float | str | None = None) -> Fault:
-    """429, with `Retry-After` where given: seconds, or any text."""
+    """429, with this `Retry-After` if given: seconds, or any text."""
     return Fault(status=429, headers={} if retry_after is None else {"Retry-After": str(retry_after)})
 
 
 def http_date(seconds: float) -> str:
-    """So many seconds from now, as the date of a `Retry-After`."""
+    """The time in that many seconds, as the date of a `Retry-After`."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
 def redirect(location: str, status: int = 302) -> Fault:
-    """Somewhere else."""
+    """A redirect to another address."""
     return Fault(status=status, headers={"Location": location})
 
 
 def page(text: str = "<!doctype html><title>Maintenance</title>", content_type: str = "text/html") -> Fault:
-    """200 with something that is no archive."""
+    """200 with a body that is not an archive."""
     return Fault(body=text.encode(), headers={"Content-Type": content_type})
 
 
 def answered(answer: Answer) -> Fault:
-    """One of the Export API's own answers, whatever is asked."""
+    """One of the Export API's own answers, to any request."""
     return Fault(status=answer.status, body=b"".join(answer.body), headers=answer.headers)
 
 
@@ -97,7 +97,7 @@ SPELLINGS = (
 
 
 def parse(text: str) -> Fault:
-    """A fault as the command line spells it.
+    """Parse a fault from the command line.
 
     Raises:
         ValueError: it is none of `SPELLINGS`.

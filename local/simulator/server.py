@@ -1,4 +1,4 @@
-"""The simulator's sockets: plain ones, so that an answer can be cut, damaged, or held up at any byte."""
+"""The simulator's sockets. They are plain sockets, so that an answer can be cut, damaged or paused at any byte."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from local.simulator.answers import Answer
 from local.simulator.faults import Fault, Gate
 
 Respond = Callable[[str, str | None], tuple[Answer, Fault]]
-"""From a request's target and its Authorization header to the answer, and in what it is to differ."""
+"""Takes a request's target and its Authorization header, and returns the answer and its fault."""
 
 _PIECE = 256 * 1024
 _POLL_SECONDS = 0.02
 
 
 class Server(ThreadingHTTPServer):
-    """Serves in threads of its own, from its creation to `stop`."""
+    """Serves in its own threads, from its creation until `stop`."""
 
     daemon_threads = False  # so that closing waits for them
     request_queue_size = 128
@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
         self.respond = respond
         self.stopping = threading.Event()
         self.errors: list[BaseException] = []
-        """What went wrong in the simulator itself: never the client's doing."""
+        """Errors of the simulator itself, which no client has caused."""
         self._tls = tls
         self._open: set[socket.socket] = set()
         super().__init__(address, _Handler)
@@ -42,7 +42,7 @@ class Server(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """End all connections, whatever they are at, and close the port."""
+        """End all connections at once, and close the port."""
         self.stopping.set()
         self.shutdown()
         self._thread.join()
@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
         self.server_close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; the TLS handshake is left to its thread."""
+        """Accept a connection. Its own thread does the TLS handshake."""
         connection, address = super().get_request()
         if self._tls:
             connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
         super().close_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - as above
-        """Keep an error for whoever stops the server, unless it only says that the client went away."""
+        """Keep an error, so that `stop` can report it. Ignore errors that only say that the client has disconnected."""
         error = sys.exception()
         if error and not isinstance(error, OSError):
             self.errors.append(error)
@@ -88,13 +88,13 @@ class _Handler(BaseHTTPRequestHandler):
         except _CutError:
             self.close_connection = True
             if fault.reset:
-                # What the client has not fetched from the network yet is lost by a reset: leave it a moment.
+                # A reset discards what the client has not read yet: give it a moment.
                 time.sleep(0.02)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature of http.server
-        """Print nothing: the simulator keeps a log of its own."""
+        """Print nothing: the simulator has its own log."""
 
     def _send(self, answer: Answer, fault: Fault) -> None:
         self._reach(-1, fault)
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._finish_body(fault)
 
     def _reach(self, position: int, fault: Fault) -> None:
-        """Do what is to happen at this position of the body."""
+        """Pause or cut, if the fault says so at this position of the body."""
         if position == fault.pause_at and fault.pause:
             if isinstance(fault.pause, Gate):
                 fault.pause.reached.set()
@@ -135,14 +135,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.framing == "chunked":
             self.wfile.write(b"0\r\n\r\n")
         elif fault.framing == "close" and isinstance(self.connection, ssl.SSLSocket):
-            # Only TLS's own farewell tells a body that ends here from one that is cut.
+            # Only TLS's close message shows that the body ends here and was not cut.
             self.connection.settimeout(1)
             with contextlib.suppress(OSError):
                 self.connection.unwrap()
 
 
 def _check(fault: Fault, length: int) -> None:
-    """Refuse a fault that would not show, so that no test passes for want of one."""
+    """Refuse a fault that would have no effect: a test would pass without it."""
     flip = 0 if fault.flip is None else fault.flip
     if max(fault.cut or 0, fault.pause_at) > length or (fault.flip is not None and not -length <= flip < length):
         raise ValueError(f"{fault} lies outside the body of {length} bytes")
@@ -166,12 +166,12 @@ def _head(answer: Answer, fault: Fault) -> bytes:
 
 
 def phrase(status: int) -> str:
-    """The words beside a status, where it has some."""
+    """The standard phrase of a status, if it has one."""
     return HTTPStatus(status).phrase if status in HTTPStatus else "Unknown"
 
 
 def _pieces(chunks: Iterable[bytes], fault: Fault) -> Iterator[bytes]:
-    """The same bytes in pieces of a good size, none of them across a position at which something is to happen."""
+    """The same bytes in pieces of a suitable size. No piece crosses a position at which the fault acts."""
     most = fault.drip_bytes if fault.drip else _PIECE
     marks = [mark for mark in (fault.cut, fault.pause_at) if mark is not None]
     buffer, position = bytearray(), 0

@@ -21,7 +21,7 @@ from local.simulator.faults import Fault
 from local.simulator.server import Server, phrase
 
 EVENTS_PER_HOUR = 400
-"""What people see who ask for nothing else: `make run` and the command line. Tests are content with fewer."""
+"""The default for `make run` and the command line. Tests use fewer."""
 _AVAILABLE_AFTER = timedelta(hours=3)
 """Hour 20 can be exported from 23:00 on, hour 23 from 02:00 (Amplitude's documentation)."""
 
@@ -36,16 +36,16 @@ class Request(Asked):
 
 @dataclass
 class Simulator:
-    """The Export API of one project, on a port of its own; a context manager that serves from start to end.
+    """The Export API of one project, on its own port. As a context manager it serves inside the block.
 
-    Without more it answers as Amplitude does: made-up events for any day, 404 where there are none, 401, 403 and 400
-    where they belong. What a day holds is said by `set_day`, `put` and `forget`, what goes wrong by `fail` and `rule`.
-    An archive is streamed; none is ever whole in memory. Fields without an underscore can be set at any time, but for
-    those of the volume and the port.
+    By default it answers like Amplitude: simulated events for any day, 404 if there are none, and 401, 403 and 400 as
+    documented. `set_day`, `put` and `forget` change the content of a day; `fail` and `rule` add faults. Archives are
+    streamed, and never completely in memory. Public fields can be changed at any time, except those of the volume and
+    the port.
     """
 
     project: int = 187520
-    """Amplitude's id of the project: in each made-up event, and in the name of each file."""
+    """Amplitude's id of the project. It is in each simulated event, and in the name of each file."""
     keys: tuple[str, str] = field(default=("simulator", "simulator"), repr=False)
     """The API key and the secret key that are accepted."""
     events_per_hour: int = 100
@@ -55,22 +55,22 @@ class Simulator:
     empty_hours: Collection[int] = ()
     """Hours without a file."""
     distinct_events: int | None = None
-    """So many events of a file differ, the rest repeats them (their `uuid` too): a day of any size in no time."""
+    """How many different events a file has. The rest repeats them, `uuid` included, to make large days quickly."""
     form: Form = field(default_factory=Form)
     """How archives are written."""
     largest: int | None = None
-    """An archive of more bytes is answered by 400 "too large"."""
+    """If an archive would have more bytes, the answer is 400 "too large"."""
     latency: float = 0
     """Seconds before the first byte of each answer."""
     clock: Callable[[], datetime] | None = None
-    """The time, where hours shall come no earlier than Amplitude has them; else all of them are there."""
+    """If set, an hour is available only when Amplitude would have it by this clock. Otherwise all are available."""
     host: str = "127.0.0.1"
     port: int = 0
-    """0 takes a free one, and keeps it."""
+    """The port; 0 means any free one, which then stays the same."""
     certificate: Path | None = None
     """Serve TLS with the private key and the certificates of this PEM file."""
     rule: Callable[[Asked], Fault | None] = field(default=lambda _: None, repr=False)
-    """The fault with which to answer a request, or None; asked once `fail` has left nothing."""
+    """Returns the fault for a request, or None. Called if no fault of `fail` is left."""
     observe: Callable[[Request], None] = field(default=lambda _: None, repr=False)
     """Called for each request, in its thread, before the first byte is sent."""
     requests: list[Request] = field(default_factory=list, init=False, repr=False)
@@ -83,7 +83,7 @@ class Simulator:
         self._server: Server | None = None
 
     def start(self) -> Self:
-        """Serve, on the same port as before if it ran before."""
+        """Start to serve. After a stop, the port is the same as before."""
         tls = None
         if self.certificate:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -117,24 +117,24 @@ class Simulator:
         return f"{'https' if self.certificate else 'http'}://{self.host}:{self.port}{answers.PATH}"
 
     def fail(self, *faults: Fault | None) -> None:
-        """Answer the next requests with these faults, one each, whoever asks; None is a good answer."""
+        """Answer the next requests with these faults, one for each request. None stands for a good answer."""
         with self._lock:
             self._faults.extend(faults)
 
     def set_day(self, day: date, files: Mapping[File, bytes]) -> None:
-        """From now on the day holds just these events: decompressed files by (hour, part)."""
+        """Replace all events of the day by these: decompressed files by (hour, part)."""
         self._days.set_day(day, files)
 
     def put(self, day: date, hour: int, part: int, raw: bytes) -> None:
-        """Replace or add one file, given decompressed; the day's others stay."""
+        """Replace or add one file, given decompressed. The other files of the day stay."""
         self.put_gzip(day, hour, part, pack(raw))
 
     def put_gzip(self, day: date, hour: int, part: int, data: bytes) -> None:
-        """Replace or add one file, given as it stands in the archive: gzip, or anything else."""
+        """Replace or add one file, given as in the archive: gzip, or anything else."""
         self._days.put_gzip(self.project, day, (hour, part), data)
 
     def forget(self, day: date, hour: int | None = None) -> None:
-        """From now on the day, or one hour of it, holds nothing."""
+        """Remove all events of the day, or of one hour."""
         if hour is None:
             self._days.set_day(day, {})
         else:

@@ -1,4 +1,4 @@
-"""What made-up events speak of: places, devices, pages and what people do there. All hosts and people are invented."""
+"""The content of simulated events: places, devices, pages and actions. All hosts and people are invented."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 Kind = Literal["browser", "mobile", "server"]
 
 PEOPLE = 4000
-"""So many people a project has."""
+"""How many people a project has."""
 
 DEVICE_FIELDS = (
     "adid",
@@ -194,4 +194,4 @@ ACTIONS: dict[Kind, tuple[list[Action], list[Action], list[Action]]] = {
     ),
     "server": ([], [_action("Invoice Sent", {"amount": 6396.0, "lines": _ITEMS}), _action("Plan Renewed", {})], []),
 }
-"""For each kind: what opens a session, what can happen in it, what closes it."""
+"""For each kind: the actions that open a session, can happen in it, and close it."""

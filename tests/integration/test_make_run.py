@@ -22,7 +22,7 @@ def test_run_ends_with_a_table_of_what_landed() -> None:
     assert f"What landed in amplitude-events, events/date={day}/" in done.stdout
     assert "22 files" in done.stdout
     assert "Hours without events: 3, 4" in done.stdout
-    assert f"manifests/date={day}.json says what the day holds" in done.stdout
+    assert f"manifests/date={day}.json lists these files: the day is complete" in done.stdout
 
 
 def test_a_simulated_day_of_another_size_is_no_obstacle_and_a_proxy_is_not_asked() -> None:
