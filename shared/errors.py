@@ -223,7 +223,7 @@ class UnsupportedArchive(PermanentError):
 
 @dataclass(eq=False)
 class FewerEvents(PermanentError):
-    """The export has fewer events than the landed day, or an empty hour, or another project; the landed day was kept.
+    """The export would remove events of the landed day, or is of another project; the landed day was kept.
 
     `landed`, `exported`: events. `lost_hours`: hours that had events and have none now. `landed_project`,
     `exported_project`: set where they differ.
