@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,14 @@ type Value = Any
 """A JSON value whose shape is known only where it is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """What is deployed one way: resources by their id below the resource group, and the outputs."""
+type Deployed = dict[str, Value]
+"""Resources by their id below the resource group, and the outputs as if they were one."""
 
-    resources: dict[str, Value]
-    outputs: dict[str, Value]
 
-    def all(self, glob: str) -> dict[str, Value]:
-        """The resources whose id ends like `glob`, by id; properties beside what all have, like `location`."""
-        pattern = re.escape(glob).replace(r"\*\*", ".+").replace(r"\*", r"[\w.-]+")
-        found = {id_: each for id_, each in self.resources.items() if re.fullmatch(f"(.*/)?{pattern}", id_)}
-        return {id_: each | each.get("properties", {}) for id_, each in found.items()}
-
-    def one(self, glob: str) -> Value:
-        """The only resource whose id ends like `glob`."""
-        (found,) = self.all(glob).values()
-        return found
+def like(glob: str, found: Deployed) -> Deployed:
+    """The resources whose id ends like `glob` (`*`: a name, `**`: anything), properties beside what all have."""
+    pattern = "(.*/)?" + re.escape(glob).replace(r"\*\*", ".+").replace(r"\*", r"[\w.-]+")
+    return {id_: each | each.get("properties", {}) for id_, each in found.items() if re.fullmatch(pattern, id_)}
 
 
 @functools.cache
@@ -62,7 +52,7 @@ def templates() -> dict[str, str]:
     return {path.relative_to(INFRA).as_posix(): path.read_text() for path in paths}
 
 
-def compiled(texts: Mapping[str, str], variables: Mapping[str, str], extra: str = "") -> Deployment:
+def compiled(texts: Mapping[str, str], variables: Mapping[str, str], extra: str = "") -> Deployed:
     """Evaluate templates with azd variables and `extra` lines of the parameter file."""
     given = {"ALERT_EMAIL": "data-team@example.com", **variables}
     reads = r"readEnvironmentVariable\(\s*'(\w+)'(?:,\s*'[^']*')?\s*\)"
@@ -72,8 +62,8 @@ def compiled(texts: Mapping[str, str], variables: Mapping[str, str], extra: str 
     answer = _ask("getSnapshot", changed, "main.bicepparam", metadata=where, externalInputs=[])
     snapshot = _readable(json.loads(answer["snapshot"]))
     assert snapshot["diagnostics"] == []
-    resources = {_id(each): each for each in snapshot["predictedResources"]}
-    return Deployment(resources, dict(sorted(snapshot["outputs"].items())))
+    outputs = {"type": "outputs", "properties": dict(sorted(snapshot["outputs"].items()))}
+    return {_id(each): each for each in snapshot["predictedResources"]} | {"outputs": outputs}
 
 
 @functools.cache
@@ -83,25 +73,22 @@ def arm_template() -> Value:
 
 
 @functools.cache
-def committed(way: str) -> Deployment:
+def committed(way: str) -> Deployed:
     """What infra/snapshots/ says of a way."""
     base, _ = ways()[way]
     stored = json.loads((SNAPSHOTS / f"{way}.json").read_text())
-    before = committed(base).resources if base else {}
-    kept = {id_: each for id_, each in before.items() if id_ not in stored.get("not deployed", [])}
-    return Deployment(kept | stored["resources"], stored["outputs"])
+    before = committed(base) if base else {}
+    kept = {id_: before[id_] for id_ in before if id_ not in stored["not deployed"]}
+    return {**kept, **stored["resources"]}
 
 
 def renewed() -> dict[str, str]:
     """The text of each file of infra/snapshots/ as it has to be: all of a way, or what differs from another one."""
-    texts, found, files = templates(), {"": Deployment({}, {})}, {}
+    texts, found, files = templates(), dict[str, Deployed]({"": {}}), {}
     for way, (base, variables) in ways().items():
         found[way] = compiled(texts, variables)
-        before = found[base].resources
-        resources = {id_: each for id_, each in found[way].resources.items() if before.get(id_) != each}
-        stored: dict[str, Value] = {"resources": resources, "outputs": found[way].outputs}
-        if gone := [id_ for id_ in before if id_ not in found[way].resources]:
-            stored["not deployed"] = gone
+        changed = {id_: each for id_, each in found[way].items() if found[base].get(id_) != each}
+        stored = {"resources": changed, "not deployed": [id_ for id_ in found[base] if id_ not in found[way]]}
         files[f"{way}.json"] = json.dumps(stored, indent=2) + "\n"
     return files
 
@@ -169,5 +156,6 @@ if __name__ == "__main__":
         (SNAPSHOTS / name).write_text(text)
     for way in sys.argv[1:]:
         schema = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
-        template = {"$schema": schema, "contentVersion": "1.0.0.0", "resources": [*committed(way).resources.values()]}
+        resources = [each for id_, each in committed(way).items() if id_ != "outputs"]
+        template = {"$schema": schema, "contentVersion": "1.0.0.0", "resources": resources}
         sys.stdout.write(json.dumps(template).replace("TOKEN", "0"))

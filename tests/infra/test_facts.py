@@ -13,9 +13,9 @@ import yaml
 from shared.errors import SettingsError
 from shared.settings import load_settings
 from tests.infra import snapshots
-from tests.infra.snapshots import INFRA, ROOT, Deployment, Value, arm_template, committed, compiled, templates, ways
+from tests.infra.snapshots import INFRA, ROOT, Deployed, Value, arm_template, committed, compiled, like, templates, ways
 
-type Deploy = Callable[[str], Deployment]
+type Deploy = Callable[[str], Deployed]
 """Gives what is deployed one way."""
 
 type Check = Callable[[Deploy], None]
@@ -43,7 +43,7 @@ QUERIES = {path.stem: path.read_text().splitlines() for path in (INFRA / "querie
 
 def of_line(way: str, glob: str, path: str, wanted: Value) -> Check:
     def check(deploy: Deploy) -> None:
-        found = deploy(way).all(glob)
+        found = like(glob, deploy(way))
         if not path:
             assert len(found) == len(wanted), list(found)
             assert all(any(id_.endswith(end) for id_ in found) for end in wanted), list(found)
@@ -69,10 +69,10 @@ for way, lines in yaml.safe_load((ROOT / "tests/infra/facts.yaml").read_text()).
 def all_is_in_one_region(deploy: Deploy) -> None:
     """Azure has DNS zones and detectors in no region: they hold names, or are disabled."""
     for way in ("default", "private-with-addresses"):
-        for id_, each in deploy(way).resources.items():
+        for id_, each in deploy(way).items():
             nowhere = each["type"].startswith(("Microsoft.Network/privateDnsZones", "microsoft.alertsManagement/"))
             wanted = "global" if nowhere else "germanywestcentral"
-            part_of_another = each["type"].count("/") > 1 or "/providers/" in id_ or ": " in id_
+            part_of_another = each["type"].count("/") > 1 or "/providers/" in id_ or ": " in id_ or id_ == "outputs"
             assert each.get("location", wanted if part_of_another and not nowhere else "none") == wanted, id_
 
 
@@ -90,8 +90,9 @@ def ours(settings: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in settings.items() if name.startswith(("AMP_", "EXPORT_"))}
 
 
-def set_in(found: Deployment) -> dict[str, str]:
-    return ours(found.one("config/appsettings")["properties"])
+def set_in(found: Deployed) -> dict[str, str]:
+    (settings,) = like("config/appsettings", found).values()
+    return ours(settings["properties"])
 
 
 def each_setting_has_its_default_or_the_azd_variable_of_its_name(deploy: Deploy) -> None:
@@ -123,23 +124,25 @@ def variants(value: Value, path: str = "") -> Iterator[tuple[str, Value]]:
         yield path, not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else "other"
 
 
-def broken_copies(found: Deployment, glob: str, path: str = "") -> Iterator[tuple[str, Deployment]]:
+def broken_copies(found: Deployed, glob: str, path: str = "") -> Iterator[tuple[str, Deployed]]:
     """Copies that lack a value at a path or below it, or have another one there, one value at a time."""
     below = path[1:] if path[:1] == "~" else path.replace("*.", r"\d+.") + r"(\..+)?$"
-    for id_ in found.all(glob):
-        resource = found.resources[id_]
-        broken = [each for where, each in variants(resource) if path and re.match(rf"(properties\.)?{below}", where)]
-        if path.endswith("?"):  # it is not there
-            broken = [resource | {"properties": {**resource["properties"], path[:-1]: "other"}}]
-        for each in broken:
-            yield f"with another {id_}", Deployment({**found.resources, id_: each}, {})
+    for id_ in like(glob, found):
+        resource, others = found[id_], {other: found[other] for other in found if other != id_}
         if not path:
-            others = {other: each for other, each in found.resources.items() if other != id_}
-            yield f"with another id than {id_}", Deployment({**others, id_ + "-2": resource}, {})
-            yield f"without {id_}", Deployment(others, {})
+            yield f"without {id_}", others
+            yield f"with another id than {id_}", others | {f"{id_}-2": resource}
+        elif path.endswith("?"):  # it is not there
+            yield (
+                f"with it in {id_}",
+                others | {id_: resource | {"properties": resource["properties"] | {path[:-1]: "x"}}},
+            )
+        else:
+            broken = [each for where, each in variants(resource) if re.match(rf"(properties\.)?{below}", where)]
+            yield from ((f"with another {id_}", others | {id_: each}) for each in broken)
     if not path:
         one_more = glob.replace("**", "x").replace("*", "x")
-        yield f"with {one_more}", Deployment({**found.resources, one_more: {"type": ""}}, {})
+        yield f"with {one_more}", found | {one_more: {"type": ""}}
 
 
 def is_true(check: Check, deploy: Deploy) -> bool:

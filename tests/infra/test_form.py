@@ -10,12 +10,13 @@ from pathlib import Path
 import yaml
 
 from shared.errors import PermanentError, TransientError
-from tests.infra.snapshots import INFRA, ROOT, committed, templates, ways
+from tests.infra.snapshots import INFRA, ROOT, committed, like, templates, ways
 
 DEPLOYED = {"function_app.py", "host.json", "requirements.txt", "shared"}
 LEFT_BEHIND = {"landed", "landed-2025", ".run", "amplitude.duckdb", "amplitude.duckdb.wal", "target", "logs", "dist"}
 """What a mirror, dbt and a build leave at the top."""
 
+(APP,) = like("sites/*", committed("default")).values()
 VARIABLES = re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", templates()["main.bicepparam"])
 
 
@@ -24,9 +25,8 @@ def test_azd_deploys_the_root_to_the_tagged_app() -> None:
     ((name, service),) = azure["services"].items()
     assert service == {"project": ".", "host": "function", "language": "python", "remoteBuild": True}
     assert azure["infra"] == {"provider": "bicep", "path": "infra", "module": "main"}
-    app = committed("default").one("sites/*")
-    assert app["tags"]["azd-service-name"] == name
-    assert app["functionAppConfig"]["runtime"]["version"] == (ROOT / ".python-version").read_text().strip()
+    assert APP["tags"]["azd-service-name"] == name
+    assert APP["functionAppConfig"]["runtime"]["version"] == (ROOT / ".python-version").read_text().strip()
 
 
 def deployed(ignored: str) -> set[str]:
@@ -50,7 +50,7 @@ def test_the_host_takes_one_message_at_a_time_and_logs_every_line_but_no_key() -
     host = json.loads((ROOT / "host.json").read_text())
     queues, telemetry = host["extensions"]["queues"], host["logging"]["applicationInsights"]
     assert (queues["batchSize"], queues["newBatchThreshold"]) == (1, 0), "one export an instance"
-    instances = committed("default").one("sites/*")["functionAppConfig"]["scaleAndConcurrency"]["maximumInstanceCount"]
+    instances = APP["functionAppConfig"]["scaleAndConcurrency"]["maximumInstanceCount"]
     assert instances < 5, "Amplitude allows a project five requests at a time"
     assert telemetry["enableQueryStringTracing"] is False, "a request's line would hold its key"
     assert "Trace" in telemetry["samplingSettings"]["excludedTypes"].split(";")
