@@ -23,7 +23,7 @@ test-3.12: ## the unit tests on Python 3.12
 	@.venv-3.12/bin/python -m pytest tests/unit
 
 soak: setup-tests ## what takes long: thousands of kills, long fuzzing, big days
-	@$(PY) -m pytest -m soak
+	@$(PY) -m pytest -n auto --dist loadfile -m soak
 
 lint: setup ## style
 	@$(PY) -m ruff check .

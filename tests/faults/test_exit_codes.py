@@ -212,4 +212,4 @@ def test_ctrl_c_leaves_a_whole_day_or_none_at_any_moment(
 def test_ctrl_c_leaves_a_whole_day_or_none_at_many_moments(
     simulator: Simulator, exports: Exports, reader: Reader
 ) -> None:
-    interrupt_anywhere(simulator, exports, reader, range(6, 106))
+    interrupt_anywhere(simulator, exports, reader, range(6, 66))

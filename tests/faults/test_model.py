@@ -41,7 +41,6 @@ SOAKED = {
     "two tries, nothing there": Scenario(("a", "b"), "empty", faults=2),
     "two tries, a clock of whole seconds": Scenario(("a", "b"), "landed", faults=2, ticks=(0, 1)),
     "three tries, two files": Scenario(("a", "b", "c"), "landed", faults=0),
-    "three tries, a fault": Scenario(("a", "b", "c"), "landed", faults=1, files=("y",)),
     "three tries, nothing there": Scenario(("a", "b", "c"), "empty", faults=0, files=("y",)),
     "a sweep, an expiry and two tries": Scenario(("sweep", "expiry", "a", "b"), "landed", faults=0, files=("y",)),
 }

@@ -221,8 +221,9 @@ class Watch:
     def _watch(self) -> None:
         try:
             while not self._stop.is_set():
+                began = time.monotonic()
                 self._look()
-                self._stop.wait(0.03)
+                self._stop.wait(max(0.03, 3 * (time.monotonic() - began)))  # leave the processor to those it watches
             self._look()
         except BaseException as error:  # noqa: BLE001 - raised by the test's own thread
             self._error = error

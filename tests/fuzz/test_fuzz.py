@@ -85,7 +85,7 @@ def test_the_promise_holds_for_gzip_in_a_whole_zip(data: bytes) -> None:
 
 
 @pytest.mark.soak
-@settings(max_examples=15_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(archives | damaged())
 def test_the_promise_holds_for_long(data: bytes) -> None:
     check(data)
