@@ -6,10 +6,12 @@ import argparse
 import signal
 import sys
 import threading
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from local.simulator import EVENTS_PER_HOUR, Form, Request, Simulator
+from local.simulator.days import MEMBERS
 from local.simulator.faults import SPELLINGS, Fault, parse
 
 
@@ -23,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         parts=options.parts,
         empty_hours=options.empty_hours,
         distinct_events=options.distinct_events,
-        form=Form(deflated=options.deflated),
+        form=Form(**{form.name: getattr(options, form.name) for form in fields(Form)}),
+        member=MEMBERS[options.member],
         largest=options.largest,
         latency=options.latency,
         clock=lambda: datetime.now(UTC),
@@ -75,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--empty-hours", type=_hours, default=set(), metavar="H,H", help="hours without events, such as 3,4")
     add("--distinct-events", type=int, metavar="N", help="repeat the first N events of a file: big days at once")
     add("--deflated", action="store_true", help="deflate the archive's members instead of storing them")
+    add("--descriptors", action="store_true", help="write sizes and checksums after each member only")
+    add("--zip64", action="store_true", help="write all sizes with 64 bits")
+    add("--folder", action="store_true", help="begin the archive with a directory entry")
+    add("--member", choices=MEMBERS, default="gzip", help="how each file is packed (default: %(default)s)")
     add("--largest", type=int, metavar="BYTES", help='answer 400 "too large" to what would be more')
     add("--latency", type=float, default=0, metavar="SECONDS", help="before the first byte of each answer")
     add("--certificate", type=Path, metavar="PEM", help="serve TLS with this private key and certificates")

@@ -7,7 +7,7 @@ import itertools
 import struct
 import threading
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cache, lru_cache
@@ -103,6 +103,22 @@ def member_name(project: int, day: date, hour: int, part: int) -> bytes:
 def pack(raw: bytes) -> bytes:
     """Events as one gzip stream, the same at every call."""
     return gzip.compress(raw, 1, mtime=0)
+
+
+def _nested(member: Payload) -> Payload:
+    return Payload.of(pack(b"".join(member.read())))
+
+
+def _with_blank_line(member: Payload) -> Payload:
+    return Payload.of(b"".join(member.read()) + pack(b"\n"))
+
+
+MEMBERS: dict[str, Callable[[Payload], Payload]] = {
+    "gzip": lambda member: member,
+    "gzip-in-gzip": _nested,
+    "two-gzips": _with_blank_line,
+}
+"""Ways to pack a file, by name. `two-gzips`: the second gzip member is a blank line."""
 
 
 @lru_cache(maxsize=256)

@@ -91,8 +91,8 @@ def answered(answer: Answer) -> Fault:
 
 
 SPELLINGS = (
-    "a status (503), empty, not-found-page, too-large, wrong-keys, early-hints, coded, html, chunked, close, cut:N, "
-    "reset:N, flip:N, stall:SECONDS, drip:SECONDS, retry-after:SECONDS"
+    "a status (503; 407 as a proxy), empty, not-found-page, too-large, wrong-keys, early-hints, coded, html, chunked, "
+    "close, cut:N, reset:N, flip:N, stall:SECONDS, drip:SECONDS, retry-after:SECONDS, redirect:URL"
 )
 
 
@@ -120,6 +120,7 @@ def parse(text: str) -> Fault:
         "stall": lambda: Fault(pause=float(number)),
         "drip": lambda: Fault(drip=float(number)),
         "retry-after": lambda: too_many_requests(number),
+        "redirect": lambda: redirect(number),
     }
     if name.isdecimal() and not number:
         return Fault(status=int(name))

@@ -93,6 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
 
+    do_CONNECT = do_GET  # noqa: N815 - as its base: a proxy that refuses, such as with 407
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature of http.server
         """Print nothing: the simulator has its own log."""
 

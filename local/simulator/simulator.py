@@ -15,8 +15,8 @@ from typing import Self
 
 from local.simulator import answers
 from local.simulator.answers import Answer, Asked
-from local.simulator.archive import Archive, Entry, Form
-from local.simulator.days import Days, File, Volume, pack
+from local.simulator.archive import Archive, Entry, Form, Payload
+from local.simulator.days import MEMBERS, Days, File, Volume, pack
 from local.simulator.faults import Fault
 from local.simulator.server import Server, phrase
 
@@ -58,6 +58,8 @@ class Simulator:
     """How many different events a file has. The rest repeats them, `uuid` included, to make large days quickly."""
     form: Form = field(default_factory=Form)
     """How archives are written."""
+    member: Callable[[Payload], Payload] = MEMBERS["gzip"]
+    """What becomes of each file on its way into the archive."""
     largest: int | None = None
     """If an archive would have more bytes, the answer is 400 "too large"."""
     latency: float = 0
@@ -184,4 +186,5 @@ class Simulator:
         start, end = asked.range()
         if self.clock:
             end = min(end, self.clock() - _AVAILABLE_AFTER)
-        return self._days.entries(self.project, start, end)
+        entries = self._days.entries(self.project, start, end)
+        return [replace(entry, data=self.member(entry.data)) for entry in entries]

@@ -14,6 +14,8 @@ import pytest
 import requests
 
 from local.simulator import Form, Simulator
+from local.simulator.answers import PATH
+from local.simulator.days import MEMBERS
 from local.simulator.faults import parse
 
 DAY = date(2025, 11, 4)
@@ -257,6 +259,21 @@ def test_each_answer_can_be_played_by_a_switch(simulator: Simulator, spelling: s
     answer = ask(simulator)
     assert answer.status_code == status
     assert words in answer.text
+
+
+def test_it_can_stand_where_a_proxy_refuses(simulator: Simulator) -> None:
+    simulator.fail(parse("407"))
+    proxy = simulator.url.removesuffix(PATH)
+    with pytest.raises(requests.exceptions.ProxyError, match="407"):
+        requests.get("https://amplitude.example", proxies={"https": proxy}, timeout=30)
+
+
+def test_members_can_be_packed_in_other_ways(simulator: Simulator) -> None:
+    usual = files(ask(simulator))
+    simulator.member = MEMBERS["gzip-in-gzip"]
+    assert [gzip.decompress(file) for file in files(ask(simulator))] == usual
+    simulator.member = MEMBERS["two-gzips"]
+    assert files(ask(simulator)) == [file + b"\n" for file in usual]
 
 
 def test_a_wrong_path_gets_the_page_of_whatever_is_in_front(simulator: Simulator) -> None:
