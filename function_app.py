@@ -25,7 +25,7 @@ from shared.storage.queue import open_queue
 from shared.web import routes
 
 stop_on_sigterm()
-# Request lines of the storage library would bury the app's own.
+# The storage library logs every request, which would hide the app's own lines.
 logging.getLogger("azure").setLevel(logging.WARNING)
 
 QUEUE = binding_queue(os.environ)
@@ -40,10 +40,10 @@ Messages = func.Out[List[str]]  # noqa: UP006 - Microsoft's worker takes Out[Lis
 
 @functools.cache
 def opened() -> App:
-    """The app of this process: settings are read once, connections are kept. A failure is not remembered."""
+    """The app of this process, with its settings and connections. It is opened once; a failure is not remembered."""
     environ = dict(os.environ)
     if sign_in_problem(environ):
-        environ.pop("EXPORT_HTTP_AUTH", None)  # the routes refuse by themselves; the nights go on
+        environ.pop("EXPORT_HTTP_AUTH", None)  # the routes refuse requests themselves; the nightly export goes on
     return connections.enter_context(open_app(environ))
 
 
@@ -51,7 +51,7 @@ def opened() -> App:
 @app.timer_trigger(arg_name="timer", schedule=binding_schedule(os.environ), run_on_startup=False, use_monitor=True)
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
 def nightly(timer: func.TimerRequest, messages: Messages) -> None:
-    """Queue the newest complete day and what the look-back misses; expire; sweep."""
+    """Queue the newest complete day and the missing days of the look-back. Expire old days, sweep unlisted blobs."""
     if problem := sign_in_problem(os.environ):
         log(logging.ERROR, "settings_invalid", error_message=problem)  # the routes refuse; the night goes on
     with reported("nightly_failed"):
@@ -82,7 +82,7 @@ def backfill(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
 @app.function_name("withdraw")
 @app.route("exports/{date?}", methods=["DELETE"])
 def withdraw(req: func.HttpRequest) -> func.HttpResponse:
-    """Take back queued runs, of one day or of a range."""
+    """Withdraw queued runs, of one day or of a range."""
     return routes.answer(req, lambda: routes.withdraw(opened(), req), os.environ)
 
 
@@ -103,7 +103,7 @@ def coverage(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("export_day")
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=STORAGE)
 def export_day(message: func.QueueMessage) -> None:
-    """Export one day. A permanent error finishes the message, a transient one lets it come back."""
+    """Export one day. After a permanent error the message is done, after a transient error it comes back."""
     with reported():
         try:
             order = Order.from_message(message.get_body().decode("utf-8", "replace"))
@@ -116,7 +116,7 @@ def export_day(message: func.QueueMessage) -> None:
 @app.function_name("give_up")
 @app.queue_trigger(arg_name="message", queue_name=POISON, connection=STORAGE)
 def give_up(message: func.QueueMessage) -> None:
-    """Record the run of a message that failed or died at its last try. Ends well: the host would retry it for ever."""
+    """Record that the last try of a message failed or died. Never raises, because the host would retry for ever."""
     with suppress(ExportError), reported("run_failed"):
         opened().runs.give_up(message.get_body().decode("utf-8", "replace"))
 
@@ -125,7 +125,7 @@ def give_up(message: func.QueueMessage) -> None:
 def reported(event: str = "") -> Iterator[None]:
     """Pass an error on to the host without its cause, which may hold a URL or an event's content.
 
-    `event`: the name of an ERROR line that says so. Without it the line is someone else's to write.
+    `event`: the name of the ERROR line to write. Without it, the error was already logged elsewhere.
     """
     try:
         yield

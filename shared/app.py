@@ -25,7 +25,7 @@ from shared.storage.container import Container
 from shared.storage.uploader import Uploader
 
 NOTED_SECONDS = 0.5
-"""How often progress is noted at most; the lock's heartbeat writes what was noted last."""
+"""The shortest time between two notes of the progress. The lock's heartbeat writes the latest note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Exporter:
     on_progress: Callable[[Progress], None]
 
     def export(self, lock: DayLock, locked_at: datetime) -> Manifest:
-        """Export the day, and leave the try's log beside it."""
+        """Export the day, and write the log of the try."""
         status, names = lock.status, Names(self.settings.prefix)
         try_ = Try(
             day=status.date,
@@ -85,7 +85,7 @@ class Exporter:
             self._keep(run_log, names.log(try_.day, try_.run_id, try_.id))
 
     def _keep(self, run_log: RunLog, name: str) -> None:
-        # A day is not worse for it, and the log lines tell the same.
+        # The day itself is complete without it, and the log lines have the same information.
         with suppress(ExportError):
             self.container.put_text(name, run_log.to_csv(), "text/csv")
 
@@ -94,7 +94,7 @@ class Exporter:
 
         def note(progress: Progress) -> None:
             nonlocal next_note
-            if progress.retry_at or time.monotonic() >= next_note:  # nothing follows a retry's note until it is over
+            if progress.retry_at or time.monotonic() >= next_note:  # no other note comes during the wait for a retry
                 next_note = time.monotonic() + NOTED_SECONDS
                 lock.note(progress=progress.fields)
                 self.on_progress(progress)
@@ -103,7 +103,7 @@ class Exporter:
 
 
 def _remember(lock: DayLock, hours: int) -> None:
-    """Keep what proved too large, at once: the next try is not to ask for as much again."""
+    """Write at once which window was too large, so that the next try does not request as much again."""
     with suppress(StorageUnavailable):
         lock.write(max_window_hours=hours)
 

@@ -71,7 +71,7 @@ def host_of(url: str) -> str:
 
 
 def is_protected(url: str) -> bool:
-    """Whether nobody on the way can read a request to this URL: it goes by https, or to this machine."""
+    """Whether nobody on the network can read a request to this URL: it uses https, or stays on this machine."""
     return url.lower().startswith("https:") or is_loopback(host_of(url))
 
 
@@ -109,7 +109,7 @@ def _of_proxy(chain: list[BaseException]) -> str:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """What an error was made from. The Azure libraries keep it in a field, urllib3 in `reason` or in the arguments."""
+    """The cause of an error. The Azure libraries keep it in a field, urllib3 in `reason` or in the arguments."""
     held = (getattr(error, "inner_exception", None), getattr(error, "reason", None), *error.args)
     inner = next((one for one in held if isinstance(one, BaseException)), None)
     return error.__cause__ or inner or error.__context__

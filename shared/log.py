@@ -1,4 +1,4 @@
-"""What a run tells: log lines for queries, and the table of its operations that lands beside the day."""
+"""Log lines for queries, and the table of a try's operations that is stored with the day."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COLUMNS = ("log_time", "log_item", "log_description", "status", "bytes", "second
 
 
 def log(level: int, event: str, **fields: Any) -> None:
-    """Write one log line: a JSON object as the message, for Application Insights keeps no other fields from Python."""
+    """Write one log line. The message is a JSON object: Application Insights keeps no other fields from Python."""
     logger.log(level, "%s", json.dumps({"event": event, **fields}, default=str))
 
 
 class RunLog:
-    """Every API call and file operation of one try, in order, as rows of a CSV file. Any thread may add to it."""
+    """All API calls and file operations of one try, in order, as rows of a CSV file. Any thread may add to it."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class RunLog:
     def add(
         self, item: str, description: str, status: str | int, *, size: int | None = None, seconds: float | None = None
     ) -> None:
-        """Add a row: what was touched, what was done, how it went, bytes moved, seconds taken."""
+        """Add a row: the item, the operation, its outcome, the number of bytes, and the time it took."""
         self._rows.append(
             (
                 self._clock().isoformat(timespec="milliseconds"),
@@ -46,7 +46,7 @@ class RunLog:
 
     @contextmanager
     def timed(self, item: str, description: str, size: int | None = None) -> Iterator[None]:
-        """Add a row for what is done within: `ok` and the time it took, or the error that it raises."""
+        """Add a row for the block: with its time, and with `ok` or the error that it raised."""
         started, status = time.monotonic(), "ok"
         try:
             yield
@@ -66,6 +66,6 @@ class RunLog:
 
 
 def _shown(text: str) -> str:
-    """A text of which each character shows, and which no spreadsheet takes for a formula."""
+    """The text with visible characters only, and so that no spreadsheet treats it as a formula."""
     text = text if text.isprintable() else text.encode("unicode_escape").decode()
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

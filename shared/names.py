@@ -1,4 +1,4 @@
-"""How blobs are called. Every name is the whole name of a blob: the prefix is part of it, taken literally."""
+"""The names of blobs. Each is the full name of a blob, with the prefix in front, exactly as in the setting."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Names:
     prefix: str
 
     def events(self, day: date) -> str:
-        """The folder of a day's event blobs; it belongs to the app."""
+        """The folder of a day's event blobs. Only the app writes into it."""
         return f"{self.prefix}events/date={day}/"
 
     def event_file(self, day: date, hour: int, stem: str, try_id: str, kind: Format) -> str:
-        """One event blob, written once by the try that `try_id` names."""
+        """One event blob. The try `try_id` writes it once."""
         return f"{self.events(day)}hour={hour:02d}/{stem}.{try_id}.{kind}"
 
     def manifest(self, day: date) -> str:
-        """The one place that says what a day holds."""
+        """The manifest: the only blob that says what a day holds."""
         return f"{self.prefix}manifests/date={day}.json"
 
     def status(self, day: date) -> str:
-        """The latest run; its lease is the day's lock."""
+        """The status of the latest run. The lease on this blob is the day's lock."""
         return f"{self.prefix}status/date={day}.json"
 
     def logs(self, day: date) -> str:
@@ -46,11 +46,11 @@ class Names:
         return f"{self.logs(day)}{run_id}_{try_id}.csv"
 
     def folder(self, kind: Kind) -> str:
-        """What all names of one kind start with, up to the date."""
+        """The part in front of the date that all names of one kind have."""
         return f"{self.prefix}{kind}/date="
 
     def day_of(self, name: str, kind: Kind) -> date | None:
-        """The day that a name of this kind belongs to; None for a name that is not ours."""
+        """The day of a name of this kind; None for a name that this app does not write."""
         start = self.folder(kind)
         if not name.startswith(start):
             return None
@@ -64,12 +64,12 @@ class Names:
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name means one blob to everybody: HTTP clients fold `.` and `..`, and some fold empty segments."""
+    """Whether a name is safe in a URL: HTTP clients resolve `.` and `..`, and some remove empty segments."""
     return {"", ".", ".."}.isdisjoint(name.split("/"))
 
 
 def without_try_id(name: str) -> str:
-    """An event blob's name but for the try_id: what stays the same from try to try."""
+    """An event blob's name without the try id: the part that is the same for every try."""
     folder, _, file = name.rpartition("/")
     stem, _, rest = file.partition(".")
     return f"{folder}/{stem}.{rest.partition('.')[2]}"

@@ -1,4 +1,4 @@
-"""Keeps secrets out of what others say: a proxy's page may repeat a request with its credentials."""
+"""Removes secrets from texts of other programs: a proxy's page may repeat a request with its credentials."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 SHORTEST_RUN, SHORTEST_WORDS = 8, 12
-"""This many characters of a secret in a row give it away; the second number without a digit, as words have none."""
+"""If a text has this many characters of a secret in a row, it reveals it. The second number is for parts without
+digits, which may be ordinary words."""
 SHORTEST_SECRET = 6
-"""What is shorter may be a common word, and is masked only if it is repeated as it is."""
+"""A shorter secret may be a common word. It is masked only if it is repeated exactly."""
 _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
 
 
 class Redaction:
-    """Knows secrets in every form in which they may be repeated. `pairs` are sent as base64 only (RFC 7617)."""
+    """Finds secrets in every form in which a text may repeat them. `pairs` are sent as base64 only (RFC 7617)."""
 
     def __init__(self, secrets: Iterable[str], pairs: Iterable[str] = ()) -> None:
         secrets, pairs = [secret for secret in secrets if secret], list(pairs)
@@ -32,7 +33,7 @@ class Redaction:
     def words(self, text: str, most: int) -> str:
         """The text on one line, without tags and secrets, cut to `most` characters.
 
-        Empty if a part of a secret is left, whatever hides it: white space, tags, other signs, upper case, entities.
+        Empty if a part of a secret is left, even if white space, tags, other signs, upper case or entities hide it.
         """
         text = re.sub(r"<[^>]*>", " ", text)
         for form in reversed(self._forms):

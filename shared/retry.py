@@ -1,4 +1,4 @@
-"""How long to wait before the next try: arithmetic only, numbers in, seconds out."""
+"""How long to wait before the next attempt. These functions only compute: numbers in, seconds out."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST_WAIT = 60.0
-"""Seconds that a computed wait never exceeds."""
+"""The longest computed wait, in seconds."""
 
 LONGEST_ASKED = 600.0
-"""Seconds that a `Retry-After` may ask for within a try; a longer one ends the try."""
+"""The longest `Retry-After`, in seconds, for which a try waits. A longer one ends the try."""
 
 
 def backoff_seconds(attempt: int, base: float, fraction: float) -> float:
-    """The wait after try number `attempt` (from 1): `base` doubled at each try, at most 60 s, with jitter.
+    """The wait after attempt number `attempt` (from 1): `base`, doubled with each attempt, at most 60 s, with jitter.
 
-    `fraction`, 0 to 1, picks the wait from the upper half of that span, so that callers do not return in step.
+    `fraction`, from 0 to 1, picks the wait from the upper half of that range, so that callers do not all return at
+    once.
     """
     span = min(base * 2.0 ** min(attempt - 1, 30), LONGEST_WAIT)
     return span * (1 + fraction) / 2
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """What a `Retry-After` header asks for (RFC 9110, 10.2.3: seconds or a date); None if it says nothing sensible."""
+    """The wait in a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date); None if the header is malformed."""
     if header is None:
         return None
     text = header.strip()

@@ -1,1 +1,1 @@
-"""What is known of a day: its manifest, its latest run, and the two read together."""
+"""What is known about a day: its manifest, its latest run, and both together."""

@@ -20,8 +20,8 @@ from shared.storage.container import Blob, Container
 def read_coverage(container: Container, settings: Settings, first: date, last: date, now: datetime) -> list[Day]:
     """The days from `first` to `last`, from listings.
 
-    Days before the start date, and days that are not complete yet, are left out unless something is known of them:
-    they are not missing.
+    Days before the start date, and days that are not complete yet, are not missing. They are left out, unless they
+    have a run or a manifest.
     """
     names = Names(settings.prefix)
     manifests = _by_day(container, names, "manifests", first, last)
@@ -46,14 +46,14 @@ def read_coverage(container: Container, settings: Settings, first: date, last: d
 
 
 def read_manifest(container: Container, names: Names, day: date) -> Manifest | None:
-    """What a day holds; None for one that has not landed. Raises InvalidManifest where this app did not write it."""
+    """The manifest of a day; None if the day has not landed. Raises InvalidManifest if this app did not write it."""
     name = names.manifest(day)
     document = container.read(name)
     return Manifest.from_json(document.data, name) if document else None
 
 
 def read_day(container: Container, names: Names, day: date) -> Day | None:
-    """All that is known of one day: its status and its manifest, read whole. None if there is neither.
+    """Everything that is known about one day, from its status and its manifest. None if it has neither.
 
     Raises:
         InvalidManifest: the manifest is not one of this app.

@@ -1,4 +1,4 @@
-"""What is known of a day, as one typed value: JSON answers, pages and the terminal's calendar are views of it."""
+"""What is known about a day, as one typed value. JSON answers, pages and the terminal's calendar are views of it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shared.days.status import INSTANTS, RunError, RunStatus
 from shared.errors import RunDied
 
 COMES_BACK_WITHIN = timedelta(minutes=11)
-"""A message whose host died becomes visible again five to ten minutes after the death (measured with WebJobs 3.0.48);
-the last write of the status is at most a minute older than the death."""
+"""If a host dies, its message becomes visible again five to ten minutes later (measured with WebJobs 3.0.48). The last
+write of the status is at most a minute before the death."""
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """The main figures of what has landed. `bytes` are decompressed; `hour_events`: 24 numbers, or none if unknown."""
+    """The main figures of a landed day. `bytes` are decompressed; `hour_events`: 24 numbers, or none if unknown."""
 
     state: State
     events: int = 0
@@ -48,7 +48,7 @@ class Landed:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
-        """The figures that a manifest's metadata has, so that a year is read by listing."""
+        """The figures in a manifest's metadata. With them, one listing is enough to read a year."""
         return cls(
             state=State.EMPTY if metadata.get("status") == State.EMPTY else State.COMPLETE,
             events=metadata_number(metadata, "events"),
@@ -63,7 +63,7 @@ class Landed:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day. `run` is its latest run as it is now: one whose lock is gone has failed. `manifest` only where read."""
+    """One day. `run` is its latest run; if its lock is gone, it has failed. `manifest` is set only if it was read."""
 
     date: date
     state: State
@@ -73,9 +73,9 @@ class Day:
 
     @classmethod
     def of(cls, day: UtcDay, run: RunStatus | None, *, leased: bool, landed: Landed | None, otherwise: State) -> Self:
-        """The day that a status blob and what has landed describe.
+        """Make a day from its status blob and its landed figures.
 
-        `leased`: somebody holds the day's lock. `otherwise`: the state of a day of which neither tells anything.
+        `leased`: somebody holds the day's lock. `otherwise`: the state of a day that has neither.
         """
         if leased:
             run = replace(run or RunStatus(day, RunState.RUNNING, "", ""), status=RunState.RUNNING, error=None)
@@ -90,7 +90,7 @@ class Day:
 
     @property
     def latest_try(self) -> tuple[str, str]:
-        """Run and try that began last; empty where none is known."""
+        """The run and the try that began last; empty if none is known."""
         if self.run and self.run.try_id:
             return self.run.run_id, self.run.try_id
         return (self.manifest.run_id, self.manifest.try_id) if self.manifest else ("", "")
@@ -134,7 +134,7 @@ def _without_manifest(run: RunStatus | None, otherwise: State) -> State:
 
 
 def _died(run: RunStatus) -> RunError:
-    """What is known of a run whose lock is gone although its status says that it is running."""
+    """The run as failed, because its lock is gone although its status says that it is running."""
     text = "The run ended without recording a result: its host was stopped, or ran out of time or memory. "
     if run.trigger == Trigger.CLI or run.updated_at is None:
         return RunError.of(RunDied(f"{text}Run the day again."))

@@ -1,6 +1,6 @@
-"""What the small JSON documents of a day share: dataclasses read from them and written to them, instants, metadata.
+"""Reads and writes the small JSON documents of a day as dataclasses, and their times and metadata.
 
-Whoever may write into the container may write anything into these blobs, so each figure and text has a bound.
+Whoever may write into the container can write anything into these blobs, so each number and text has a limit.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 from urllib.parse import quote, unquote
 
 METADATA_TEXT = 1500
-"""Characters of a text kept as metadata; all metadata of a blob together may have 8 KiB."""
+"""The longest text in metadata, in characters. All metadata of a blob together may have 8 KiB."""
 NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What reading a document of another shape raises."""
+"""The exceptions of reading a document of another form."""
 MOST = 10**15
-"""No count and no number of bytes of a day is larger."""
+"""The largest count or number of bytes that is accepted."""
 LONGEST_TEXT = 4000
 _KEYS = {"try_id": "try"}
-"""Fields that Python does not let us call as the documents do."""
+"""Fields whose name in the documents is a reserved word in Python."""
 
 
 def decode[T](kind: type[T], document: Mapping[str, Any]) -> T:
     """The dataclass `kind` from a JSON object. Fields that it does not know are ignored: a newer version wrote them.
 
-    A field with a default may be missing, or null. Raises one of `NOT_OURS` where a value is not of its field's type.
+    A field with a default may be missing or null. Raises one of `NOT_OURS` if a value does not have the type of its
+    field.
     """
     hints, values = _hints(kind), {}  # type: ignore[arg-type]  # a class can be hashed
     for one in fields(kind):  # type: ignore[arg-type]
@@ -42,8 +43,8 @@ def decode[T](kind: type[T], document: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
-def encode(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
-    """A dataclass, or a value in one, as JSON has it."""
+def encode(value: object) -> Any:  # noqa: ANN401 - any JSON value
+    """A dataclass, or a value in one, as a JSON value."""
     if is_dataclass(value):
         return {_KEYS.get(one.name, one.name): encode(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, tuple):
@@ -58,7 +59,7 @@ _hints = functools.cache(get_type_hints)
 
 @functools.cache
 def _reader(hint: Hashable) -> Callable[[Any], Any]:
-    """How a value of a type is read."""
+    """The function that reads a value of a type."""
     if NoneType in get_args(hint):
         inner = _reader(get_args(hint)[0])
         return lambda value: None if value is None else inner(value)
@@ -125,7 +126,7 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     datetime: _instant,
     Mapping: _object,
 }
-"""How a value of a plain type is read; each refuses all others."""
+"""The functions that read a value of a plain type. Each refuses values of other types."""
 
 
 def iso(moment: datetime) -> str:
@@ -134,7 +135,7 @@ def iso(moment: datetime) -> str:
 
 
 def from_iso(value: object) -> datetime | None:
-    """The instant that `iso` wrote; None for None and for what is not an instant."""
+    """The instant that `iso` wrote; None for None, and for anything that is not an instant."""
     try:
         return datetime.fromisoformat(text(value, 40)).astimezone(UTC) if value else None
     except (ValueError, OverflowError):
@@ -143,25 +144,25 @@ def from_iso(value: object) -> datetime | None:
 
 def as_metadata(figures: Mapping[str, str]) -> dict[str, str]:
     """Figures as a blob's metadata: printable ASCII, each cut to `METADATA_TEXT` characters, none of them empty."""
-    # An empty value is no value: not every storage takes one.
+    # Empty values are left out, because not every storage accepts them.
     encoded = {name: _header_text(value) for name, value in figures.items()}
     return {name: value for name, value in encoded.items() if value}
 
 
 def metadata_number(metadata: Mapping[str, str], key: str) -> int:
-    """A count from metadata; 0 where there is none that can be one."""
+    """A count from metadata; 0 if it is missing or not a count."""
     value = metadata.get(key, "")
     return int(value) if re.fullmatch("[0-9]{1,15}", value) else 0
 
 
 def metadata_numbers(metadata: Mapping[str, str], key: str) -> tuple[int, ...]:
-    """Counts from metadata, one for each hour at most."""
+    """Counts from metadata, at most one for each hour."""
     values = metadata.get(key, "").split(",", 24)[:24]
     return tuple(int(value) for value in values if re.fullmatch("[0-9]{1,15}", value))
 
 
 def metadata_texts(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
-    """Texts from metadata; none where they cannot be read."""
+    """Texts from metadata; an empty list if they cannot be read."""
     try:
         return _items(text, json.loads(metadata.get(key, "[]")))
     except NOT_OURS:
@@ -174,7 +175,7 @@ def metadata_text(metadata: Mapping[str, str], key: str) -> str:
 
 
 def _header_text(value: str) -> str:
-    # Metadata travels as HTTP headers: percent-encoded, and cut between characters rather than inside one.
+    # Metadata is sent as HTTP headers, so the text is percent-encoded. It is cut between characters, never inside one.
     encoded = ""
     for character in value:
         piece = quote(character, safe=" !#$&'()*+,-./:;<=>?@[]^_`{|}~\"")

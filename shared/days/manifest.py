@@ -16,9 +16,9 @@ from shared.errors import InvalidManifest
 
 VERSION = 1
 VOLUME_DAYS = 7
-"""How many landed days the median volume is taken of."""
+"""How many landed days the median volume is computed from."""
 LOW_VOLUME = 0.5
-"""A ratio to the median below this is worth a warning."""
+"""Below this ratio to the median, the manifest gets a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class LandedFile:
 
     @property
     def project(self) -> str:
-        """The Amplitude project that the events belong to."""
+        """The Amplitude project of the events."""
         return self.source.partition("/")[0]
 
     @property
     def content(self) -> tuple[int, str]:
-        """What two files with the same bytes have in common."""
+        """Equal for two files with the same bytes."""
         return self.bytes, self.sha256
 
 
@@ -58,7 +58,7 @@ class RequestMade:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A day's events beside the median of the landed days before it; `ratio` is None where the median is 0."""
+    """A day's events compared to the median of the landed days before it. `ratio` is None if the median is 0."""
 
     median_events: int
     ratio: float | None
@@ -66,7 +66,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a manifest changed against the one it replaced, in files by hour and part."""
+    """How the files of a manifest differ from those of the one that it replaced, by hour and part."""
 
     added: int
     changed: int
@@ -128,7 +128,7 @@ class Manifest:
         }
 
     def document(self) -> dict[str, Any]:
-        """The document, as it lands and as users see it."""
+        """The document that is stored and that users see."""
         sums = {"empty_hours": self.empty_hours, "totals": self.totals}
         return {"version": VERSION, "status": self.status, **encode(self), **sums}
 
@@ -138,11 +138,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes, name: str) -> Self:
-        """The manifest in a document, validated as a whole; `name` is the blob's. Fields it does not know are ignored.
+        """Read and validate a whole document; `name` is that of the blob. Unknown fields are ignored.
 
         Raises:
             InvalidManifest: the app did not write this document, or a later version did; it belongs to another day or
-                prefix; or its sums do not hold.
+                prefix; or its totals are wrong.
 
         """
         try:
@@ -155,7 +155,7 @@ class Manifest:
             if (document["volume"] or {}).get("median_events") is None:
                 document["volume"] = None
             manifest = decode(cls, document)
-            # An hour that no day has is noticed here, too.
+            # This also finds an hour that does not exist.
             if manifest.empty_hours != document["empty_hours"] or any(
                 document["totals"][key] != total for key, total in manifest.totals.items()
             ):
@@ -172,7 +172,7 @@ class Manifest:
         return manifest
 
     def metadata(self) -> dict[str, str]:
-        """The main figures, for the blob's metadata: a year of days is read by listing."""
+        """The main figures, for the blob's metadata. With them, a listing is enough to read a year of days."""
         warnings = json.dumps(self.warnings).replace("\x7f", "\\u007f")
         if len(warnings) > METADATA_TEXT:
             warnings = json.dumps([f"{len(self.warnings)} warnings"])
@@ -192,7 +192,7 @@ class Manifest:
 
 
 def empty_hours(files: Iterable[LandedFile]) -> list[int]:
-    """Hours of a day in which no file holds an event."""
+    """The hours of a day without events."""
     return [hour for hour, events in enumerate(hour_events(files)) if not events]
 
 
@@ -219,7 +219,7 @@ def compare(old: Sequence[LandedFile], new: Sequence[LandedFile]) -> Changes:
 
 
 def compare_volume(events: int, before: Sequence[int]) -> Volume | None:
-    """A day's events beside the median of the days before it; None without one."""
+    """Compare a day's events with the median of the days before it; None if there are no such days."""
     if not before:
         return None
     median = round(statistics.median(before[-VOLUME_DAYS:]))

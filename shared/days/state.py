@@ -1,4 +1,4 @@
-"""The states of days and runs, and who asks for runs, as types."""
+"""Types for the states of days and runs, and for what triggers a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What is known of a day. The first two have landed, whatever a later run does."""
+    """The state of a day. With one of the first two the day has landed, even if a later run has failed."""
 
     COMPLETE = "complete"
     EMPTY = "empty"
@@ -18,12 +18,12 @@ class State(StrEnum):
 
     @property
     def landed(self) -> bool:
-        """Whether there is a manifest."""
+        """Whether the day has a manifest."""
         return self in (State.COMPLETE, State.EMPTY)
 
 
 class RunState(StrEnum):
-    """How far a run is."""
+    """The state of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -34,7 +34,7 @@ class RunState(StrEnum):
 
 
 class Trigger(StrEnum):
-    """Who asks for runs. A message written by hand may name any other word."""
+    """What triggers a run. A message written by hand may use any other word."""
 
     TIMER = "timer"
     HTTP = "http"

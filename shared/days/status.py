@@ -27,13 +27,13 @@ from shared.errors import ExportError, InvalidManifest
 
 COUNTS = ("bytes", "events", "files", "hours_done", "download_bytes", "attempt")
 TEXTS = ("window", "retry_at", "retry_reason")
-"""What the progress of a run holds: counts, and texts of which each may be null."""
+"""The texts in the progress of a run, each of which may be null. All other fields are counts."""
 INSTANTS = ("queued_at", "started_at", "updated_at")
 
 
 @dataclass(frozen=True, slots=True)
 class RunError:
-    """Why a run failed, as users see it. `details`: the error's figures, where it has any."""
+    """Why a run failed, as users see it. `details`: the error's figures, if it has any."""
 
     type: str
     message: str
@@ -45,13 +45,13 @@ class RunError:
         return cls(error.type, str(error)[:LONGEST_TEXT], error.details)
 
     def document(self) -> dict[str, str]:
-        """The error as it is answered."""
+        """The error as a JSON answer has it."""
         return {"type": self.type, "message": self.message}
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A day's latest run. `max_window_hours`: what proved too large for Amplitude is not asked for again."""
+    """A day's latest run. `max_window_hours`: larger ones were too large for Amplitude, and are not requested again."""
 
     date: date
     status: RunState
@@ -83,15 +83,15 @@ class RunStatus:
 
     @classmethod
     def from_json(cls, data: bytes, name: str) -> Self:
-        """The status in a document; `name` is the blob's, for the error.
+        """Read the status in a document; `name` is that of the blob, for the error.
 
         Raises:
-            InvalidManifest: the document is none of ours.
+            InvalidManifest: this app did not write the document.
 
         """
         try:
             document = json.loads(data)
-            if document.get("error"):  # a long message is cut rather than refused: the rest of the status counts more
+            if document.get("error"):  # a long message is cut, not refused: the rest of the status matters more
                 document["error"]["message"] = document["error"]["message"][:LONGEST_TEXT]
             status = decode(cls, document)
             if not 1 <= status.max_window_hours <= HOURS:
@@ -105,7 +105,7 @@ class RunStatus:
 
     @classmethod
     def from_metadata(cls, day: UtcDay, metadata: Mapping[str, str]) -> Self | None:
-        """What `metadata` noted, which is less than the document has; None where the app did not write it."""
+        """Read what `metadata` wrote. It has fewer fields than the document. None if the app did not write it."""
         try:
             state = RunState(metadata.get("status", ""))
         except ValueError:
@@ -145,7 +145,7 @@ def _progress(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_status(data: bytes, name: str) -> RunStatus | None:
-    """The status in a document; None where it cannot be understood: it says nothing that the next run needs."""
+    """The status in a document; None if it cannot be read. The next run does not need it."""
     try:
         return RunStatus.from_json(data, name)
     except ExportError:
