@@ -1,4 +1,4 @@
-"""A day's windows, one after the other: asked for, retried, halved where too large, and staged as they arrive."""
+"""Fetches a day's windows one after the other: requests, retries, halves, and stages their files as they arrive."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from shared.storage.uploader import Upload, Uploader
 
 
 class Source(Protocol):
-    """Where windows come from."""
+    """The source of windows."""
 
     def fetch(self, window: Window) -> AbstractContextManager[Answer | None]:
-        """A window's archive as a stream; None where it holds no events."""
+        """A window's archive as a stream; None if the window has no events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file whose blocks are all in the container, and invisible. `file.name` is the blob they are meant for."""
+    """A file whose blocks are all staged, but not visible yet. `file.name` is the name of the future blob."""
 
     file: LandedFile
     block_ids: tuple[str, ...]
@@ -72,10 +72,10 @@ class FetchedWindow:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a try is; everything moves while a window downloads. `bytes` are decompressed.
+    """How far a try has come. All figures grow while a window downloads. `bytes` are decompressed.
 
-    `window`: the one asked for now, by request number `attempt`. `hours_done`: hours whose files have been read.
-    `retry_at` and `retry_reason`: set while the next attempt is waited for.
+    `window`: the current window; `attempt`: the number of its current request. `hours_done`: hours whose files have
+    been read. `retry_at` and `retry_reason`: set while the try waits for the next attempt.
     """
 
     window: str = ""
@@ -90,12 +90,12 @@ class Progress:
 
     @property
     def fields(self) -> dict[str, str | int]:
-        """What is known, for the status blob."""
+        """The known figures, for the status blob."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 LONGEST_FETCH = 12 * 3600.0
-"""Seconds after which a try asks for nothing more. With an answer's own limit, it ends well before it may be swept."""
+"""Seconds after which a try makes no more requests. So it ends long before the sweep may delete its blobs."""
 
 
 @dataclass(slots=True)
@@ -118,9 +118,9 @@ class Fetcher:
     _project: str = ""
 
     def day(self, max_hours: int) -> Iterator[FetchedWindow]:
-        """All windows of the day, verified, in order. None is asked for with more than `max_hours` hours.
+        """All windows of the day, verified, in order. No request covers more than `max_hours` hours.
 
-        What proves too large is told to `on_too_large`, as the hours to ask for at most from then on.
+        If a window is too large, `on_too_large` gets the number of hours that later requests may cover.
         """
         limit = min(self.settings.window_hours, max_hours)
         pending = deque([whole_day(self.try_.day)])
@@ -139,7 +139,7 @@ class Fetcher:
             yield fetched
 
     def _window(self, window: Window, deadline: float) -> FetchedWindow | None:
-        """One window, with as many attempts as the settings allow; None if it has to be asked for in parts."""
+        """One window, with as many attempts as the settings allow; None if it must be requested in parts."""
         error: AmplitudeUnavailable | BrokenArchive | None = None
         for attempt in range(1, self.settings.max_attempts + 1):
             slow_before = _is_slow(error)
@@ -170,13 +170,13 @@ class Fetcher:
         log(logging.WARNING, "window_halved", **self._fields(window), **_what(error))
 
     def _check_asked(self, error: AmplitudeUnavailable | BrokenArchive) -> None:
-        """End the try where Amplitude asks for a longer pause than a try may make."""
+        """End the try if Amplitude asks for a longer wait than a try may make."""
         if error.retry_after is not None and error.retry_after > LONGEST_ASKED:
             error.too_long = True
             raise error
 
     def _wait(self, window: Window, attempt: int, error: AmplitudeUnavailable | BrokenArchive) -> None:
-        """Wait before the next attempt; a `Retry-After` wins."""
+        """Wait before the next attempt, for the time of `Retry-After` if there is one."""
         seconds = error.retry_after
         if seconds is None:
             throttled = isinstance(error, AmplitudeUnavailable) and error.throttled
@@ -195,7 +195,7 @@ class Fetcher:
         self.sleep(seconds)
 
     def _attempt(self, window: Window, attempt: int) -> FetchedWindow:
-        """Ask once. What was staged of an answer that fails is void."""
+        """Make one request. If the answer is bad, its staged blocks are discarded."""
         before, project, started = self._progress, self._project, self.monotonic()
         self._note(window=str(window), attempt=attempt, retry_at=None, retry_reason=None)
         try:
@@ -224,13 +224,13 @@ class Fetcher:
         return FetchedWindow(request, files, ignored)
 
     def _read(self, window: Window, answer: Answer) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
-        """Stage each member while it is read. Only an archive that was read to its verified end gets through."""
+        """Stage each member while it is read. Returns only after the whole archive has been read and verified."""
         archive = Archive(answer.chunks, window, compressed=self.settings.format == "json.gz")
         before, staging, hours = self._progress, [], set[int]()
         for member in archive:
             hours.add(member.hour)
             start = self._progress
-            # The files of one hour follow each other, so that the hours before this one are done.
+            # The files are in the order of their hours, so all hours before this one are done.
             self._note(hours_done=before.hours_done + len(hours) - 1)
             upload = self._upload(member)
             for stored, content in member:
@@ -254,7 +254,7 @@ class Fetcher:
                 "of one project export that project only."
             )
         self._project = member.project
-        # Block ids are of one length, and new for each staging: a late block of an earlier one can replace none.
+        # All block ids have one length. They are new for each attempt, so a late block of an earlier one replaces none.
         self._stagings += 1
         name = Names(self.settings.prefix).event_file(
             self.try_.day, member.hour, member.stem, self.try_.id, self.try_.format

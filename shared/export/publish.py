@@ -1,7 +1,7 @@
 """The story of one day: windows → members → staged blobs → all verified → committed → manifest → tidied.
 
-The day changes at one instant, the put of its manifest. Before it, everything is invisible or unlisted; after it, only
-what no manifest lists any more is deleted. `docs/protocol.md` says which broken promise each rule prevents.
+The put of the manifest publishes the day. Before it, everything is invisible or unlisted. After it, only files are
+deleted that no manifest lists any more. `docs/protocol.md` says what goes wrong without each rule.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from shared.storage.container import Blob, Document, Written
 
 
 class DayContainer(Protocol):
-    """What the story needs of the container; `storage.container.Container` is the real one."""
+    """The methods of a container that an export needs; `storage.container.Container` is the real one."""
 
     def read(self, name: str) -> Document | None:
         """A small blob; None if there is none."""
 
     def blobs(self, start: str) -> Iterator[Blob]:
-        """All blobs whose name starts so."""
+        """All blobs whose name starts with a prefix."""
 
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
-        """Make a blob of staged blocks, only where nothing is."""
+        """Make a blob of staged blocks, unless a blob with this name exists."""
 
     def put(self, name: str, data: bytes, metadata: Mapping[str, str], *, over: str | None) -> Written:
-        """Write a small blob on condition that what is there still has the etag `over`."""
+        """Write a small blob, on condition that the existing one still has the etag `over`."""
 
     def delete(self, name: str) -> bool:
         """Delete a blob; False if it was gone already."""
 
 
 LONGEST_TRY = timedelta(hours=20)
-"""A try that took longer puts no manifest: after 24 hours its unlisted blobs are swept."""
+"""A try that took longer puts no manifest, because after 24 hours the sweep deletes its unlisted blobs."""
 
 Each = Callable[[Sequence[Callable[[], None]]], None]
-"""Runs tasks side by side; raises the first failure once none runs any more."""
+"""Runs tasks in parallel. After all have ended, raises the first failure."""
 
 
 @dataclass(slots=True)
 class DayExport:
-    """One try's view of the day: what has landed, and what this try puts in its place."""
+    """The export of a day by one try: replaces what has landed by what this try has fetched."""
 
     try_: Try
     names: Names
@@ -60,13 +60,13 @@ class DayExport:
     clock: Callable[[], datetime]
 
     def export(self, fetch: Callable[[], Iterator[FetchedWindow]], check: Callable[[], None]) -> Manifest:
-        """Fetch all windows, and make the day what they hold. Returns the manifest that was put.
+        """Fetch all windows, and publish their files as the day. Returns the manifest that was put.
 
-        `check` raises once the day's lock is lost; it is asked before anything is committed, and before the manifest.
+        `check` raises if the day's lock is lost. It is called before the commits and before the put of the manifest.
 
         Raises:
-            ExportError: whatever went wrong; the landed day is as it was. Blobs of this try are gone, unless the
-                manifest put was sent and the storage did not refuse it for another try's.
+            ExportError: something went wrong, and the landed day is unchanged. The blobs of this try were deleted,
+                unless the put was sent and the storage did not refuse it.
 
         """
         document, landed = self._landed()
@@ -99,9 +99,9 @@ class DayExport:
     def _choose(
         self, staged: Sequence[StagedFile], landed: Manifest | None
     ) -> tuple[list[StagedFile], tuple[LandedFile, ...]]:
-        """What is to be committed, and what the manifest will list: a file with the same bytes keeps its blob."""
+        """The files to commit, and all files for the manifest. A file with the same bytes keeps its blob."""
         old = landed.files if landed else ()
-        # A blob that somebody has deleted or written over since is not kept: without our metadata it is not ours.
+        # Keep only blobs that still exist unchanged: one without this app's metadata was overwritten by somebody else.
         there = {blob.name: blob.metadata.get("sha256") for blob in self._blobs()} if old else {}
         kept = {(without_try_id(file.name), file.content): file for file in old if there.get(file.name) == file.sha256}
         commits: list[StagedFile] = []
@@ -146,7 +146,7 @@ class DayExport:
         )
 
     def _volumes_before(self) -> list[int]:
-        """Events of each landed day before this one, the latest last."""
+        """The number of events of each landed day before this one, latest last."""
         found: list[tuple[date, int]] = []
         for blob in self.container.blobs(self.names.folder("manifests")):
             day = self.names.day_of(blob.name, "manifests")
@@ -164,10 +164,10 @@ class DayExport:
             self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.try_.format], metadata)
 
     def _put(self, manifest: Manifest, over: Document | None, own: Sequence[str]) -> None:
-        """The moment. `own`: the blobs of this try.
+        """Publish the day. `own`: the blobs of this try.
 
-        Once the put was sent it may have come through, so nothing is taken away but what `_tidy` may; except after a
-        refusal for another try's manifest, for then no copy of the put can come through later.
+        After the put was sent, it may have taken effect, so this try's blobs stay. Only if the storage refuses the put
+        because of another try's manifest are they deleted: then no copy of the put can take effect later.
         """
         name, data = self.names.manifest(self.try_.day), manifest.to_json()
         try:
@@ -177,7 +177,7 @@ class DayExport:
             _, landed = self._landed()
             if landed and landed.try_id == self.try_.id:
                 return
-            if landed or over:  # an etag never comes back, but an absence might
+            if landed or over:  # an etag never occurs twice, but "no manifest" may be true again later
                 listed = {file.name for file in landed.files} if landed else set()
                 self._take_away([blob for blob in own if blob not in listed])
             raise Displaced(f"Another try has landed {self.try_.day} meanwhile; this one changed nothing.") from error
@@ -187,17 +187,17 @@ class DayExport:
                 raise
 
     def _check_age(self) -> None:
-        # The sweep takes what is older than any try lives: one that slept for so long may have lost its blobs to it.
+        # The sweep deletes old unlisted blobs. If this try has slept for that long, its own blobs may be gone.
         if self.clock() - self.try_.started_at > LONGEST_TRY:
             raise Displaced(f"The export of {self.try_.day} took longer than a try may live; it begins again.")
 
     def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
-        """Delete what the day no longer lists: the replaced files, and what dead tries left before this one began."""
+        """Delete unlisted files: those that were replaced, and those that dead tries left before this one began."""
         listed = {file.name for file in manifest.files}
         old = {file.name for file in replaced.files} - listed if replaced else set()
         try:
             for blob in self._blobs():
-                # Younger blobs stay: a try that wakes up late must not delete its successor's.
+                # Younger blobs stay, because a try that wakes up late must not delete the blobs of its successor.
                 if blob.name not in listed and blob.last_modified < self.try_.locked_at:
                     old.add(blob.name)
         except ExportError as error:
@@ -205,7 +205,7 @@ class DayExport:
         self._take_away(sorted(old))
 
     def _take_away(self, names: Sequence[str]) -> None:
-        """Delete blobs as far as that can be done; what stays is left to the next try or the nightly sweep."""
+        """Delete blobs as far as possible. The next try or the nightly sweep deletes the rest."""
         self.each([_call(self._take_away_one, name) for name in names])
 
     def _take_away_one(self, name: str) -> None:
@@ -223,10 +223,10 @@ class DayExport:
 
 
 def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFile]) -> None:
-    """Refuse an export that holds less than the day that has landed.
+    """Refuse an export that would remove events from the landed day.
 
     Raises:
-        FewerEvents: fewer events, none in an hour that had some, or those of another project.
+        FewerEvents: it has fewer events, or none in an hour that had some, or those of another project.
 
     """
     before, after = sum(file.events for file in landed), sum(file.events for file in new)

@@ -1,4 +1,4 @@
-"""The day's lock: the lease on its status blob, kept alive while a try works, and the only way to write that status."""
+"""The day's lock: the lease on its status blob. It is renewed while a try works; only its holder writes the status."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from shared.storage.container import Container, Document, Lease
 from shared.storage.errors import LEASED
 
 LEASE_SECONDS = 30
-"""A dead try's lock is gone after so long. A lease that ran out can be renewed as long as nobody else took it."""
+"""How long the lock of a dead try lasts. An expired lease can still be renewed if nobody else has taken one."""
 RENEW_SECONDS = 8
 PROGRESS_SECONDS = 3
 """How often progress is written to the status blob."""
 WAIT_SECONDS = 65
-"""No finite lease lasts longer than a minute (Azure Storage): a lock that is held even then is alive."""
+"""No finite lease lasts longer than a minute (Azure Storage). If the lock is held even then, its holder is alive."""
 _TRIES = 3
 
 
 class DayLock:
-    """A held lock. `status` is what the status blob says, or will say soon; only who took the lock changes it.
+    """A held lock. `status` is what the status blob says, or will say soon. Only the holder of the lock changes it.
 
     `untouched_since`: the storage's time of the last write before the lock was taken.
 
-    Leaving the context stops the heartbeat and gives the lease back.
+    Leaving the context stops the heartbeat and releases the lease.
     """
 
-    def __init__(  # noqa: PLR0913 - made by take_lock alone
+    def __init__(  # noqa: PLR0913 - only take_lock calls it
         self,
         container: Container,
         name: str,
@@ -68,9 +68,9 @@ class DayLock:
         self._heartbeat.join()
 
     def note(self, **changes: Any) -> None:
-        """Change the status; the heartbeat writes it soon. Raises Displaced once the lock is lost.
+        """Change the status; the heartbeat writes it soon. Raises Displaced if the lock is lost.
 
-        Never waits for the storage: a download is not held up by a word about it.
+        Never waits for the storage, so that a note about a download does not delay it.
         """
         self.check()
         self.status = self.status.changed(self._clock(), **changes)
@@ -87,7 +87,7 @@ class DayLock:
             return self._put()
 
     def check(self) -> None:
-        """Raise Displaced if the lock is known to be lost, Interrupted if the process is to end: a safe point."""
+        """A safe point: raise Displaced if the lock is known to be lost, and Interrupted if the process should end."""
         check_stop()
         self._check_held()
 
@@ -96,7 +96,7 @@ class DayLock:
             raise Displaced(f"Another try has taken {self.status.date} over; this one stops.")
 
     def _put(self) -> datetime:
-        """Write the status over the one that is known: a write that was held up must not undo a later one."""
+        """Replace only the status that was last seen, so that a delayed write cannot undo a later one."""
         self._sent = status = self.status
         refused: ExportError | None = None
         data, metadata = status.to_json(), status.metadata()
@@ -105,7 +105,8 @@ class DayLock:
             try:
                 written = self._container.put(self._name, data, metadata, over=self._etag, lease=self._lease)
             except ConditionNotMet as error:
-                # The lease ran out while the storage was away, or a write of ours got through without an answer.
+                # The lease expired while the storage did not answer, or a write of this try took effect without an
+                # answer.
                 refused = error
                 self._renew()
                 document = self._container.read(self._name)
@@ -123,12 +124,12 @@ class DayLock:
             raise Displaced(f"Another try has taken {self.status.date} over; this one stops.") from error
 
     def _hold(self) -> None:
-        """Keep the lease alive until the context is left, then give it back."""
+        """Renew the lease until the context is left, then release it."""
         try:
             self._beat()
         finally:
             self._stop.wait()
-            # Held no more, or the storage is away: it ends by itself.
+            # It is no longer held, or the storage does not answer: then it expires by itself.
             with contextlib.suppress(ExportError):
                 self._lease.release()
 
@@ -143,13 +144,13 @@ class DayLock:
                     if self.status is not self._sent:
                         self._put()
             except Displaced:
-                return  # `check` says so
-            except Exception:  # noqa: BLE001, S112 - whatever it was: a lease that nobody renews is lost unnoticed
+                return  # `check` raises it
+            except Exception:  # noqa: BLE001, S112 - the heartbeat must go on after any error, or the lease would be lost
                 continue  # the next beat tries again
 
 
 def foreign_lease(container: Container, name: str, document: Document) -> StorageDenied | None:
-    """The error for a status blob on which somebody holds a lease without an end: waiting does not help."""
+    """The error for a status blob with a lease that never ends: waiting does not help."""
     if not document.leased_forever:
         return None
     return StorageDenied(
@@ -164,7 +165,7 @@ def put_unleased(container: Container, name: str, status: RunStatus, over: Docum
     """Write a status without holding the lock.
 
     Raises:
-        ConditionNotMet: somebody wrote to it since, or has just taken the lock.
+        ConditionNotMet: somebody has written to it since, or has just taken the lock.
 
     """
     try:
@@ -185,12 +186,12 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
     wait_seconds: float = WAIT_SECONDS,
     on_wait: Callable[[], None] = lambda: None,
 ) -> DayLock:
-    """Take a day's lock; `fresh` is the status to begin with where the day has none.
+    """Take a day's lock. `fresh` is the first status of a day that has none.
 
-    Waits as long as a dead run's lease would last, unless told otherwise.
+    By default it waits as long as the lease of a dead run could last.
 
     Raises:
-        DayLocked: somebody holds it even then.
+        DayLocked: somebody still holds the lock after that.
         StorageDenied: somebody holds a lease that never ends.
 
     """
@@ -202,7 +203,7 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
             try:
                 put_unleased(container, name, fresh, None)
             except ConditionNotMet:
-                continue  # somebody else was quicker
+                continue  # somebody else was faster
         elif foreign := foreign_lease(container, name, document):
             raise foreign
         lease = container.lease(name, LEASE_SECONDS)

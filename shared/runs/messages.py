@@ -1,4 +1,4 @@
-"""What a queue message asks for, as a value."""
+"""The content of a queue message, as a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORD = re.compile(r"[0-9A-Za-z_-]{0,64}")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a queue message asks for. `run_id` is empty in one that somebody wrote by hand."""
+    """The request in a queue message. `run_id` is empty if somebody has written the message by hand."""
 
     day: date
     run_id: str = ""

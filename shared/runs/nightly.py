@@ -1,4 +1,4 @@
-"""What the timer does: queue what is wanted, let days beyond the retention expire, sweep what dead tries left."""
+"""What the timer does: queue missing days, expire days beyond the retention, and sweep blobs that dead tries left."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from shared.settings import Settings
 from shared.storage.container import Container, Document
 
 LONGER_THAN_ANY_TRY = timedelta(hours=24)
-"""What is older than this was left by a try that is dead: no try lives for so long."""
+"""No try lasts this long, so an older unlisted blob belongs to a dead try."""
 TIDYING_SECONDS = 900
-"""How long expiry and sweep may take before the days are queued; what is left goes the next night."""
+"""How long expiry and sweep may take before the days are queued. The next night does the rest."""
 RECHECK_AFTER = timedelta(hours=24)
-"""How long after a day's end its events may still come late: an export that began earlier is made once more."""
+"""How long after the end of a day its events may still arrive. If its export began earlier, it is exported again."""
 
 
 @dataclass(slots=True)
 class Nightly:
-    """One night's work. A day that fails is logged, and the others go on: the next night comes to it again."""
+    """The work of one night. If a day fails, it is logged, and the others go on. The next night tries it again."""
 
     runs: Runs
     container: Container
@@ -47,10 +47,10 @@ class Nightly:
         self.names = Names(self.settings.prefix)
 
     def work(self) -> list[str]:
-        """Do all of it. Returns the messages to send.
+        """Do all the work. Returns the messages to send.
 
         Raises:
-            ExportError: a day should have been queued, and none could be.
+            ExportError: days should have been queued, but none could be.
 
         """
         days = looked_at(self.now, self.settings)
@@ -101,7 +101,7 @@ class Nightly:
             return []
 
     def _beyond_retention(self) -> list[date]:
-        """Days that have more than their status, or a status of another kind, and are to expire."""
+        """Days beyond the retention that have not expired completely: they have other blobs, or another status."""
         oldest = oldest_kept_day(self.now, self.settings.retention_days)
         if oldest == date.min:
             return []
@@ -115,7 +115,7 @@ class Nightly:
         return sorted(day for day in found if day is not None and day < oldest)
 
     def _expire(self, day: date) -> bool:
-        """Take a day away, its manifest first, so that no reader ever sees a listed blob gone. False: not yet."""
+        """Delete a day, its manifest first, so that no reader finds a listed blob missing. False: not yet."""
         try:
             lock = self.runs.lock_for_expiry(day)
         except DayLocked:
@@ -124,7 +124,7 @@ class Nightly:
             before = lock.status
             if before.status is not RunState.EXPIRED and not self._is_old(lock.untouched_since):
                 return False
-            # The order matters: what landed after this manifest was read is another run's, and stays.
+            # The order matters: a manifest that was put after this read belongs to another run, and stays.
             manifest = self.container.read(self.names.manifest(day))
             locked_at = lock.write(status=RunState.EXPIRED, error=None, progress={})
             if manifest is not None:
@@ -139,7 +139,7 @@ class Nightly:
         return True
 
     def _drop_manifest(self, lock: DayLock, day: date, manifest: Document, before: RunStatus) -> None:
-        """Delete the manifest. If that is refused, the day has not expired, and its status says so again."""
+        """Delete the manifest. If the storage refuses, the day has not expired, so restore its status."""
         try:
             self.container.delete(self.names.manifest(day), only=manifest)
         except StorageDenied as error:
@@ -148,10 +148,10 @@ class Nightly:
             raise
 
     def _delete(self, day: date, names: list[str]) -> None:
-        """Delete blobs, past those that cannot be deleted.
+        """Delete blobs, and go on past any that cannot be deleted.
 
         Raises:
-            StorageDenied: some are left; the log names each.
+            StorageDenied: some could not be deleted; the log names each of them.
 
         """
         left: list[ExportError] = []
@@ -169,7 +169,7 @@ class Nightly:
         return moment is None or self.now - moment > LONGER_THAN_ANY_TRY
 
     def _sweep(self, day: date) -> int:
-        """Delete blobs that no manifest lists and that are older than any try lives. Returns how many."""
+        """Delete unlisted blobs that are older than any try can last. Returns how many."""
         found = [blob.name for blob in self.container.blobs(self.names.events(day)) if self._is_old(blob.last_modified)]
         if not found:
             return 0
@@ -183,7 +183,7 @@ class Nightly:
 
 
 def _until(end: float, days: Iterable[date]) -> Iterator[date]:
-    """The days as long as there is time; what is left goes the next night."""
+    """The days, as long as there is time. The next night handles the rest."""
     return takewhile(lambda _: time.monotonic() <= end, days)
 
 
@@ -200,7 +200,7 @@ def _logged(day: date | None, failures: list[ExportError] | None = None) -> Iter
 
 
 def looked_at(now: datetime, settings: Settings) -> list[date]:
-    """The newest complete day and those of the look-back before it: none before the start or beyond the retention."""
+    """The newest complete day and the look-back before it, without days before the start or beyond the retention."""
     newest = newest_complete_day(now)
     oldest = max(
         newest - settings.lookback_days * DAY,
@@ -211,7 +211,7 @@ def looked_at(now: datetime, settings: Settings) -> list[date]:
 
 
 def is_wanted(day: Day, settings: Settings) -> bool:
-    """Whether a day of the look-back is to be exported: it has not landed, or its recheck is due (`EXPORT_RECHECK`)."""
+    """Whether to export a day of the look-back: it has not landed, or its recheck is due (`EXPORT_RECHECK`)."""
     if day.landed is None:
         return True
     if settings.recheck == "off" or (settings.recheck == "empty-hours" and not day.landed.empty_hours):

@@ -1,4 +1,4 @@
-"""What lies in the poison queue: the host hands a function only what it can decode, and of the rest nobody hears."""
+"""Reports messages in the poison queue that the host cannot decode, because it passes those to no function."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from shared.runs.runs import log_failed
 from shared.storage.queue import PEEKED, Queue
 
 SETTLE_SECONDS = 5
-"""A message that can be decoded is given up, and gone, within this time."""
+"""Within this time, a message that can be decoded has been handled and is gone."""
 
 
 def report_undecodable(queue: Queue, sleep: Callable[[float], None] = time.sleep) -> None:
     """Log one ERROR for each message that the host cannot decode.
 
-    The host takes such a message every ten minutes and holds it in between, when it can only be counted.
+    The host reads such a message every ten minutes and hides it in between. A hidden message can only be counted.
     """
     peeked = queue.peek()
     for message_id in (message_id for message_id, text in peeked if not is_decodable(text)):
@@ -31,7 +31,7 @@ def report_undecodable(queue: Queue, sleep: Callable[[float], None] = time.sleep
 
 
 def is_decodable(text: str) -> bool:
-    """Whether the host hands a message to its function: base64, with white space or not, of UTF-8."""
+    """Whether the host passes a message to its function: base64 of UTF-8 text, with or without white space."""
     try:
         base64.b64decode("".join(text.split()), validate=True).decode()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Runs: asking for one, doing one, giving one up. Who may export a day, and what its status blob says of it."""
+"""Runs: how one is requested, done and given up; which run may export a day, and what the day's status blob says."""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ from shared.stop import pause
 from shared.storage.container import Container, Document
 
 QUEUED_FOR = timedelta(hours=1)
-"""A run that has been in the queue for so long may be replaced by a new one: its message may be lost."""
+"""After this time in the queue, a new run may replace a run, because its message may be lost."""
 MAX_FAILURES = 5
-"""How many tries of a message may fail. Those that died, or were stopped, do not count: the queue bounds them."""
+"""How many tries of a run may fail. Tries that died or were stopped do not count here: the queue limits those."""
 _TRIES = 5
 
 Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The clock of everything that is not a test."""
+    """The clock of everything except tests."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A run that was asked for: `is_new` needs a message, another is on its way already."""
+    """A requested run. If `is_new`, it needs a message; otherwise its message is already in the queue."""
 
     status: RunStatus
     is_new: bool
 
     @property
     def order(self) -> Order:
-        """What the worker is to do."""
+        """The order for the worker."""
         return Order(self.status.date, self.status.run_id, self.status.trigger, self.status.replace)
 
 
 class DayRunning(Exception):
-    """The day is being exported now. `foreign`: no run holds its lock, but somebody whose lease never ends."""
+    """The day is being exported now. `foreign`: the lock is not held by a run, but by a lease that never ends."""
 
     def __init__(self, status: RunStatus, foreign: StorageDenied | None) -> None:
         super().__init__(f"{status.date} is being exported")
@@ -92,7 +92,7 @@ class Runs:
         self.names = Names(self.settings.prefix)
 
     def ask(self, day: date, trigger: str, *, replace: bool = False) -> Asked:
-        """Note a run as queued, unless the day is queued already.
+        """Record a run as queued, unless the day is already queued.
 
         Raises:
             DayRunning: it is being exported now.
@@ -104,7 +104,7 @@ class Runs:
 
         def queue(found: RunStatus | None) -> RunStatus:
             if found and found.run_id == run_id:
-                return found  # written after all: the first answer got lost
+                return found  # it was written: only the first answer was lost
             if found and self._waits(found) and (found.replace or not replace):
                 return found
             return RunStatus(
@@ -132,9 +132,9 @@ class Runs:
         }
 
     def withdraw(self, day: date) -> RunStatus | None:
-        """Take back a day's run that is queued; its message is dropped when it arrives.
+        """Withdraw a day's queued run. Its message is dropped when it arrives.
 
-        Returns the run's status, `withdrawn`, or `running` for a run that has begun and is left alone. None if there
+        Returns the run's status: `withdrawn`, or `running` for a run that has already begun and goes on. None if there
         is neither.
         """
 
@@ -152,16 +152,16 @@ class Runs:
         return withdrawn
 
     def work(self, order: Order, *, message_id: str = "") -> None:
-        """Do what a message asks for.
+        """Do the run of a message.
 
-        A permanent error is recorded and ends here: the message is done. A message that another run has replaced, or
-        whose run is complete, or whose day is being exported, is dropped.
+        A permanent error is recorded, and the message is done. A message is dropped if another run has replaced its
+        run, if its run is complete, or if its day is being exported.
 
         Raises:
-            TransientError: recorded; the message is to come back.
+            TransientError: it was recorded; the message should come back.
 
         """
-        # A message without a run gets one that is the same at each delivery, and takes any other run's place.
+        # A message without a run id gets one, the same at each delivery. That run replaces any other.
         by_hand = not order.run_id
         if by_hand:
             order = replace(order, run_id=uuid.uuid5(uuid.NAMESPACE_OID, message_id or uuid.uuid4().hex).hex)
@@ -177,7 +177,7 @@ class Runs:
             log(logging.INFO, "run_dropped", date=order.day, run_id=order.run_id, reason=reason)
 
     def _work(self, order: Order, *, by_hand: bool) -> str:
-        """Make one try under the lock. Returns the reason if there is nothing to do after all."""
+        """Make one try with the lock. If there is nothing to do after all, returns the reason."""
         with self._lock_for(order) as lock:
             reason = _drop_reason(lock.status, order, by_hand=by_hand)
             if reason:
@@ -194,7 +194,7 @@ class Runs:
         """Export a day here and now, without a message.
 
         Raises:
-            ExportError: recorded as `failed`, unless another run has the day.
+            ExportError: it was recorded as `failed`, unless another run holds the day.
 
         """
         check_day(order.day, self.clock(), self.settings.retention_days)
@@ -217,7 +217,7 @@ class Runs:
                 check_day(order.day, self.clock(), self.settings.retention_days)
                 manifest = self.export(lock, locked_at)
         except ExportError as error:
-            # The manifest may have been put before the error, or although its answer was lost. Then the day has landed.
+            # The manifest may have been put before the error, or its answer may be lost. Then the day has landed.
             landed = self._landed_by(order.day, try_id)
             if landed is None:
                 _record(lock, error, comes_back=comes_back)
@@ -227,7 +227,7 @@ class Runs:
         return manifest
 
     def _begin(self, lock: DayLock, order: Order, try_id: str) -> datetime:
-        """Note that a try has begun. Returns the storage's time of the lock."""
+        """Record that a try has begun. Returns the storage's time of the lock."""
         same = lock.status.run_id == order.run_id
         locked_at = lock.write(
             status=RunState.RUNNING,
@@ -245,7 +245,7 @@ class Runs:
         return locked_at
 
     def give_up(self, text: str) -> None:
-        """Record a poisoned message's run as failed, unless it is not the day's run any more, alive, or complete."""
+        """Record the run of a poisoned message as failed, unless it is complete, still alive, or was replaced."""
         try:
             order = Order.from_message(text)
         except InvalidMessage as error:
@@ -268,20 +268,20 @@ class Runs:
             log_failed(failed.error, replace(order, run_id=failed.run_id))
 
     def _may_give_up(self, order: Order, status: RunStatus) -> bool:
-        """Whether the day's latest run is the message's, and has neither landed nor expired."""
-        # A message without a run was never asked for by `ask`, which notes when it queued one.
+        """Whether the day's latest run belongs to the message, and has neither landed nor expired."""
+        # A message without a run id does not come from `ask`, which records the time of queueing.
         own = status.queued_at is None and status.trigger == order.trigger
         if not (status.run_id == order.run_id or (not order.run_id and own)):
             return False
         if status.status in (RunState.COMPLETE, RunState.WITHDRAWN, RunState.EXPIRED):
             return False
-        with suppress(InvalidManifest):  # what nobody can read is not what this run has landed
+        with suppress(InvalidManifest):  # a manifest that cannot be read was not written by this run
             landed = read_manifest(self.container, self.names, order.day)
             return landed is None or landed.run_id != status.run_id
         return True
 
     def lock_for_expiry(self, day: date) -> DayLock:
-        """The lock of a day that is to expire. Raises DayLocked at once where a run has it."""
+        """Take the lock of a day that should expire. Raises DayLocked at once if a run holds it."""
         return self._lock(RunStatus(day, RunState.EXPIRED, "", Trigger.TIMER, updated_at=self.clock()), wait_seconds=0)
 
     def _lock_for(self, order: Order, **waiting: Any) -> DayLock:
@@ -294,9 +294,9 @@ class Runs:
         return take_lock(self.container, name, fresh, clock=self.clock, sleep=self.sleep, **waiting)
 
     def _change[Result: RunStatus | None](self, day: date, change: Callable[[RunStatus | None], Result]) -> Result:
-        """Write what `change` makes of a day's status, without its lock; nothing if that is None, or the same status.
+        """Change a day's status without its lock. Writes nothing if `change` returns None or the same status.
 
-        `change` is called again if somebody else has written in between.
+        If somebody else has written in between, `change` is called again.
 
         Raises:
             DayRunning: somebody holds the day's lock.
@@ -322,7 +322,7 @@ class Runs:
         return document, read_status(document.data, name) if document else None
 
     def _landed_by(self, day: date, try_id: str) -> Manifest | None:
-        """What this very try has landed; None where it has not, or nobody can say."""
+        """The manifest that exactly this try has put; None if there is none, or if that cannot be found out."""
         with suppress(ExportError):
             landed = read_manifest(self.container, self.names, day)
             return landed if landed and landed.try_id == try_id else None
@@ -334,7 +334,7 @@ class Runs:
 
 
 def _drop_reason(status: RunStatus | None, order: Order, *, by_hand: bool) -> str:
-    """Why a message's run is not to be done; empty if it is."""
+    """Why the run of a message should not be done; empty if it should."""
     if status and status.run_id == order.run_id:
         return f"the run is {status.status}" if status.status in (RunState.COMPLETE, RunState.WITHDRAWN) else ""
     return "another run has taken its place" if status and not by_hand else ""
@@ -360,7 +360,7 @@ def _complete(lock: DayLock, manifest: Manifest) -> None:
 
 
 def _record(lock: DayLock, error: ExportError, *, comes_back: bool) -> None:
-    """Note why a try has ended without landing the day."""
+    """Record why a try has ended without landing the day."""
     failures = lock.status.failures + (not isinstance(error, Interrupted))
     again = comes_back and isinstance(error, TransientError) and failures < MAX_FAILURES
     _end(lock, RunState.QUEUED if again else RunState.FAILED, RunError.of(error), failures=failures)
@@ -373,7 +373,7 @@ def _end(lock: DayLock, status: RunState, error: RunError | None, **changes: Any
     try:
         lock.write(status=status, error=error, **changes)
     except ExportError:
-        # What the day holds is in its manifest; a status that stays behind reads as a run that died.
+        # The manifest says what the day holds. An old status only looks like a run that died.
         log(logging.WARNING, "status_not_written", date=lock.status.date, run_id=lock.status.run_id, status=status)
 
 
@@ -391,7 +391,7 @@ def _died(day: date) -> RunError:
 
 
 def log_failed(error: RunError, order: Order | None = None) -> None:
-    """The one ERROR line of a run that has failed: alerts are built on it. `order`: None where no message says it."""
+    """Write the ERROR line of a failed run, which the alerts read. `order`: None if it is not known."""
     log(
         logging.ERROR,
         "run_failed",
@@ -405,7 +405,7 @@ def log_failed(error: RunError, order: Order | None = None) -> None:
 
 @contextmanager
 def as_export_errors() -> Iterator[None]:
-    """Whatever goes wrong inside is one of ours: a fault of the app itself included."""
+    """Turn any exception of the block into an ExportError: an unexpected one becomes an InternalError."""
     try:
         yield
     except ExportError:
