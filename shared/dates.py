@@ -1,4 +1,4 @@
-"""Days and hours: which day can be exported, and in which windows it is asked for. All of it is UTC."""
+"""Days and hours: which day can be exported, and in which windows it is requested. Everything is UTC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UtcDay = date
 """A day of Amplitude's server upload time, UTC."""
 
 HOURS = 24
-"""Hours of a day. UTC knows no other days."""
+"""The hours of a day. In UTC all days have 24."""
 
 COMPLETE_AFTER = timedelta(hours=2)
 """A day's last hour can be exported two hours after its end (Amplitude's documentation of the Export API)."""
@@ -44,7 +44,7 @@ class Window:
 
     @property
     def last_hour(self) -> str:
-        """The last hour, itself part of the window, as `2025-11-04T23`: Amplitude's ends are inclusive."""
+        """The last hour of the window as `2025-11-04T23`. Amplitude's end of a range is inclusive."""
         return f"{self.day.isoformat()}T{self.end - 1:02d}"
 
     def halves(self) -> tuple[Window, Window]:
@@ -76,7 +76,7 @@ def complete_from(day: date) -> datetime:
 
 
 def newest_complete_day(now: datetime) -> date:
-    """The newest day that can be exported at `now`: yesterday from 02:00 UTC on, the day before until then."""
+    """The newest day that can be exported at `now`: yesterday, or before 02:00 UTC the day before yesterday."""
     return (now.astimezone(UTC) - COMPLETE_AFTER).date() - DAY
 
 
@@ -89,7 +89,7 @@ def oldest_kept_day(now: datetime, retention_days: int) -> date:
 
 
 def parse_day(text: str) -> date:
-    """A day from `2025-11-04`, and from nothing else.
+    """Parse a day like `2025-11-04`. No other form is accepted.
 
     Raises:
         InvalidDate: the text is no such date.
@@ -104,7 +104,7 @@ def parse_day(text: str) -> date:
 
 
 def check_day(day: date, now: datetime, retention_days: int) -> None:
-    """Whether a day can be exported now.
+    """Check that a day can be exported now.
 
     Raises:
         InvalidDate: it is in the future, is not complete yet, or is beyond the retention; the message says which.

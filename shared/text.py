@@ -1,4 +1,4 @@
-"""How the pages say things: numbers, sizes and dates, what does not print, and what to do about an error."""
+"""Texts for pages: numbers, sizes, dates, unprintable characters, and what to do about an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _THOUSAND = 1000
 
 
 def advice(error: RunError) -> str:
-    """What to do about an error; a general answer for one that this version does not know."""
+    """What to do about an error. For an error that this version does not know, the advice is general."""
     return leaves().get(error.type, ExportError).advice
 
 
@@ -33,20 +33,20 @@ def number(value: int) -> str:
 
 
 def short(value: int) -> str:
-    """At most four characters or so: `768k`, `1.2M`."""
+    """About four characters at most: `768k`, `1.2M`."""
     scaled, unit = _scaled(value, ("", "k", "M", "G", "T"))
     return f"{scaled:.1f}{unit}" if unit and scaled < 9.95 else f"{scaled:.0f}{unit}"  # noqa: PLR2004 - rounds to 9.9
 
 
 def size(value: int) -> str:
-    """`1.36 GB`: three figures, powers of ten."""
+    """`1.36 GB`: three digits, powers of ten."""
     scaled, unit = _scaled(value, ("bytes", "kB", "MB", "GB", "TB", "PB"))
     decimals = 0 if unit == "bytes" or scaled >= 99.95 else 1 if scaled >= 9.995 else 2  # noqa: PLR2004 - three figures
     return f"{scaled:,.{decimals}f} {unit}"
 
 
 def _scaled(value: int, units: Sequence[str]) -> tuple[float, str]:
-    """A value in the unit in which it is no longer than three figures, rounded."""
+    """A value in the unit in which it has at most three digits, rounded."""
     scaled, power = float(value), 0
     while scaled >= _THOUSAND - 0.5 and power + 1 < len(units):
         scaled, power = scaled / _THOUSAND, power + 1
@@ -54,7 +54,7 @@ def _scaled(value: int, units: Sequence[str]) -> tuple[float, str]:
 
 
 def day_text(day: date, *, weekday: bool = False) -> str:
-    """`4 November 2025`, after its weekday where asked for."""
+    """`4 November 2025`, on request after its weekday."""
     text = f"{day.day} {month_name[day.month]} {day.year}"
     return f"{day_name[day.weekday()]}, {text}" if weekday else text
 
@@ -68,7 +68,7 @@ def span_text(first: date, last: date) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """`0.2 s`, `98 s`, `65 min`: never a time of nothing for something that took time."""
+    """`0.2 s`, `98 s`, `65 min`. A short time is never shown as zero."""
     if seconds < 9.95:  # noqa: PLR2004 - rounds to one figure before the point
         return f"{max(seconds, 0.1):.1f} s"
     whole = round(seconds)
@@ -101,5 +101,5 @@ def moment_text(moment: datetime | None) -> str:
 
 
 def visible(text: str) -> str:
-    """A text whose every character shows: controls, marks that turn the writing and the like are spelled out."""
+    """The text with visible characters only: control characters, direction marks and the like become escapes."""
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -1,4 +1,4 @@
-"""A range of days as it is shown, in a browser or on a terminal."""
+"""A range of days, prepared for a browser or a terminal."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from shared.settings import Settings
 from shared.storage.container import Container
 
 LEVELS = 5
-"""Shades of the calendar, by number of events."""
+"""The number of shades of the calendar; a shade stands for a number of events."""
 BAR_STEPS = 20
 _FIRST_MONTH = 12
 """January of the year 1, counted in months from January of the year 0."""
 _UNDER_WAY = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED)
 RETURNING, BEFORE = "returning", "before"
 WORDS = {RETURNING: "coming back", BEFORE: "never asked for"}
-"""What the looks that are no states are called."""
+"""The names of the looks that are not states."""
 
 
 @dataclass(frozen=True)
 class DayView:
-    """A day as it is shown at the instant `now`. `level` is its shade, 1 to LEVELS.
+    """A day as shown at the time `now`. `level` is its shade, from 1 to LEVELS.
 
-    `since`: missing days before it are nobody's loss.
+    `since`: days before it do not count as missing.
     """
 
     day: Day
@@ -45,7 +45,7 @@ class DayView:
 
     @property
     def id(self) -> str:
-        """What the page calls it."""
+        """The id of the day on the page."""
         return f"d-{self.date}"
 
     @property
@@ -65,12 +65,12 @@ class DayView:
 
     @property
     def state(self) -> State:
-        """What is known of the day."""
+        """The state of the day."""
         return self.day.state
 
     @property
     def run(self) -> str:
-        """How the latest run is drawn where something has landed and the run did not; else empty."""
+        """The look of the latest run, if the day has landed but this run has not; otherwise empty."""
         run = self.day.run
         if not (self.landed and run and run.status in _UNDER_WAY):
             return ""
@@ -78,29 +78,29 @@ class DayView:
 
     @property
     def alive(self) -> bool:
-        """Whether a run is on its way."""
+        """Whether a run is queued or running."""
         return not {State.RUNNING, State.QUEUED}.isdisjoint({self.state, self.run})
 
     @property
     def queued(self) -> bool:
-        """Whether a run waits that can be withdrawn."""
+        """Whether the day has a queued run, which can be withdrawn."""
         return State.QUEUED in (self.state, self.run)
 
     @property
     def unwanted(self) -> bool:
-        """Whether nobody has ever asked for the day, nor for one before it."""
+        """Whether neither this day nor an earlier one was ever requested."""
         return self.state is State.MISSING and self.date < self.since
 
     @property
     def look(self) -> str:
-        """How the day is drawn: its state, unless nobody misses it, or its run died and comes back on its own."""
+        """The look of the day: its state, unless it was never requested, or its run died and comes back on its own."""
         if self.unwanted:
             return BEFORE
         return RETURNING if self.comes_back and not self.landed else self.state
 
     @property
     def exportable(self) -> bool:
-        """Whether it can be exported now: it is complete, and its retention has not ended."""
+        """Whether the day can be exported now: it is complete, and within the retention."""
         return self.state is not State.EXPIRED and self.date <= newest_complete_day(self.now)
 
     @property
@@ -111,7 +111,7 @@ class DayView:
 
     @property
     def needs(self) -> str:
-        """Why somebody should look at it; empty for a day that is well, on its way, or coming back on its own."""
+        """Why somebody should look at the day. Empty if it is fine, has a run under way, or comes back on its own."""
         if self.unwanted or self.comes_back:
             return ""
         if State.FAILED in (self.state, self.run):
@@ -122,7 +122,7 @@ class DayView:
 
     @property
     def name(self) -> str:
-        """What a screen reader says."""
+        """The text for screen readers."""
         events = f", {say.number(self.landed.events)} events" if self.landed else ""
         later = f"; {self.latest_run}" if self.run else ""
         warned = "; with warnings" if self.warnings else ""
@@ -130,17 +130,17 @@ class DayView:
 
     @property
     def word(self) -> str:
-        """What its look is called."""
+        """The name of the day's look."""
         return WORDS.get(self.look, self.look)
 
     @property
     def latest_run(self) -> str:
-        """What is said of a latest run that is not what has landed."""
+        """A note on the latest run, if it is not the one that has landed."""
         return f"latest run {WORDS.get(self.run, self.run)}"
 
     @property
     def hours(self) -> list[tuple[int, int]]:
-        """Events of each hour, and how high its bar is: 0 to BAR_STEPS. Empty where nothing has landed."""
+        """The events of each hour, and the height of its bar: 0 to BAR_STEPS. Empty if the day has not landed."""
         events = self.landed.hour_events if self.landed else ()
         if len(events) != HOURS:
             return []
@@ -154,31 +154,31 @@ class DayView:
 
     @property
     def question(self) -> tuple[str, str, str] | None:
-        """What to ask before fewer events take the day's place, and both answers; None where that is no question."""
+        """The question before fewer events replace the day, and its two answers; None if there is no such question."""
         return say.replace_question(self.day.error, self.landed.events) if self.landed else None
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Days in a row that somebody should look at, for one reason."""
+    """Consecutive days that somebody should look at, for the same reason."""
 
     days: Sequence[DayView]
 
     @property
     def text(self) -> str:
-        """Which days."""
+        """The days as text."""
         return say.span_text(self.days[0].date, self.days[-1].date)
 
     @property
     def look(self) -> str:
-        """How it is drawn."""
+        """The look of these days."""
         view = self.days[0]
         return next((look for look in (view.run, view.look) if look in (State.FAILED, State.MISSING)), "warning")
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """A range of days as it is shown. `since`, `now`: as for `DayView`."""
+    """A range of days as shown. `since`, `now`: see `DayView`."""
 
     known: Sequence[Day]
     first: date
@@ -188,7 +188,7 @@ class Calendar:
 
     @cached_property
     def days(self) -> Mapping[date, DayView]:
-        """Each day of which something is known, or wanted."""
+        """All days of the range that are known or wanted."""
 
         def level(day: Day) -> int:
             return min(math.ceil(_events(day) / self.top * LEVELS), LEVELS) or 1
@@ -197,7 +197,7 @@ class Calendar:
 
     @cached_property
     def top(self) -> int:
-        """Events of the darkest shade: twice the median at most, so that one odd day does not pale the rest."""
+        """The events of the darkest shade: at most twice the median, so that one extreme day does not fade the rest."""
         events = sorted(_events(day) for day in self.known if _events(day))
         return min(events[-1], 2 * events[len(events) // 2]) if events else 1
 
@@ -231,7 +231,7 @@ class Calendar:
 
     @property
     def unwanted(self) -> list[DayView]:
-        """Days before the first that anybody ever asked for."""
+        """Days before the first requested one."""
         return [view for view in self.days.values() if view.unwanted]
 
     @property
@@ -261,12 +261,12 @@ class Calendar:
 
     @property
     def wanted(self) -> int:
-        """Days that should have landed: all but those that have expired, or that nobody ever asked for."""
+        """Days that should have landed: all except expired ones and those before the first requested one."""
         return sum(view.state is not State.EXPIRED and not view.unwanted for view in self.days.values())
 
     @property
     def needs(self) -> list[Need]:
-        """What somebody should look at, the newest first."""
+        """The days that somebody should look at, newest first."""
         found: list[list[DayView]] = []
         for view in self.days.values():
             if not view.needs:
@@ -280,7 +280,7 @@ class Calendar:
 
     @property
     def earlier(self) -> tuple[date, date] | None:
-        """The range before this one, as long."""
+        """The range of the same length before this one."""
         if self.first.toordinal() == 1:
             return None
         last = self.first - DAY
@@ -288,7 +288,7 @@ class Calendar:
 
     @property
     def later(self) -> tuple[date, date] | None:
-        """The range after this one, as long; None where it would only lie in the future."""
+        """The range of the same length after this one; None if it is completely in the future."""
         if self.last >= self.newest:
             return None
         first = self.last + DAY
@@ -296,7 +296,7 @@ class Calendar:
 
     @property
     def headline(self) -> str:
-        """The answer to the question whether the data is complete."""
+        """One sentence that says whether the data is complete."""
         if self.unwanted and not self.wanted:
             return "Nothing has been exported yet" if self.since == date.max else "Nothing was asked for in this range"
         if not self.wanted:
@@ -307,7 +307,7 @@ class Calendar:
 
     @property
     def ranges(self) -> list[tuple[str, date, date, bool]]:
-        """Ranges of usual lengths that end where this one does, and whether this one is it."""
+        """Ranges of common lengths with the same last day, and whether each is the current one."""
         month = self.last.year * 12 + self.last.month - 12  # counted from January of the year 0
         starts = [(f"{days} days", date.fromordinal(max(self.last.toordinal() - days + 1, 1))) for days in (30, 90)]
         starts.append(("12 months", date(month // 12, month % 12 + 1, 1) if month >= _FIRST_MONTH else date.min))
@@ -322,7 +322,7 @@ def read_calendar(container: Container, settings: Settings, first: date, last: d
 
 
 def _first_known(container: Container, names: Names) -> date:
-    """The earliest day that ever landed or was asked for, from two listings' first names; `date.max` if none."""
+    """The earliest day that has landed or was requested, from the first names of two listings; `date.max` if none."""
     kinds: tuple[Kind, ...] = ("manifests", "status")
     days = [
         next((day for blob in container.blobs(names.folder(kind)) if (day := names.day_of(blob.name, kind))), None)

@@ -1,4 +1,4 @@
-"""Who may call a route: everything about the sign-in with Microsoft Entra, and about requests from other sites."""
+"""Who may call a route: the checks of the sign-in with Microsoft Entra, and of requests from other sites."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MAX_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. `name` is for the log: an object id, or where the key was; never a key.
+    """Who calls. `name` is for the log: an object id, or where the key was found; never the key.
 
-    With a key, `provider` is empty: the platform has checked it before the app is asked, and tells no more about it.
+    With a key, `provider` is empty: Azure has checked the key before it calls the app, and gives no details.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Caller:
 
 
 def caller_of(request: func.HttpRequest, environ: Mapping[str, str]) -> Caller:
-    """Who calls, as the platform says; nothing is refused here."""
+    """The caller that Azure names. This refuses nothing."""
     headers = request.headers
     if not uses_entra(environ):
         if headers.get("x-functions-key"):
@@ -47,7 +47,7 @@ def caller_of(request: func.HttpRequest, environ: Mapping[str, str]) -> Caller:
 
 
 def check(request: func.HttpRequest, caller: Caller, environ: Mapping[str, str]) -> None:
-    """Refuse whoever may not do this.
+    """Refuse a caller who may not do this.
 
     Raises:
         Problem: 503 if EXPORT_HTTP_AUTH is wrong, or relies on a sign-in that is off, 401 without a sign-in, 403
@@ -82,7 +82,7 @@ def _from_another_site(request: func.HttpRequest) -> bool:
 
 
 def _principal(header: str) -> Caller:
-    """The caller that the platform describes: base64 of a JSON object whose claims are a list, or a mapping."""
+    """The caller in Azure's header: base64 of a JSON object whose claims are a list or a mapping."""
     try:
         document = json.loads(base64.b64decode(header.replace("-", "+").replace("_", "/") + "==="))
         found = list(_claims(document.get("claims")))

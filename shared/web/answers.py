@@ -1,4 +1,4 @@
-"""How the routes answer: JSON, a page, or a problem document (RFC 9457), each with the same headers for safety."""
+"""The answers of the routes: JSON, a page, or a problem document (RFC 9457), all with the same security headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""What every answer has. A page replaces the policy by one that allows its own script and style."""
+"""The headers of every answer. A page has another policy, which allows its own script and style."""
 _TITLES = {
     400: "Bad request",
     401: "Not signed in",
@@ -31,7 +31,7 @@ _TITLES = {
 
 
 class Problem(Exception):
-    """An answer that is no success. `more`: further members of the problem document."""
+    """An answer that reports a problem. `more`: further members of the problem document."""
 
     def __init__(self, status: int, detail: str, *, title: str = "", **more: Any) -> None:
         super().__init__(detail)

@@ -22,7 +22,7 @@ from shared.web import answers
 Page = tuple[str, Mapping[str, str]]
 
 MAX_FILES = 2000
-"""Rows of a day's table of files; the manifest lists the rest."""
+"""The most rows in a day's table of files. The manifest lists all files."""
 LAST_MONTH = date(9999, 12, 1)
 
 
@@ -32,11 +32,11 @@ def coverage_page(calendar: Calendar, *, entra: bool = False) -> Page:
 
 
 def day_page(day: Day, now: datetime, *, entra: bool = False) -> Page:
-    """All that is known of one day."""
+    """Everything that is known about one day."""
     manifest = day.manifest
     took = 0.0
     if manifest:
-        # Instants are whole seconds: a quick export may end in the second in which it began.
+        # Times are whole seconds, so a fast export may end in the second in which it began.
         elapsed = (manifest.finished_at - manifest.started_at).total_seconds()
         took = max(elapsed, sum(request.seconds for request in manifest.requests))
     return _page(
@@ -54,7 +54,7 @@ def day_page(day: Day, now: datetime, *, entra: bool = False) -> Page:
 def problem_page(  # noqa: PLR0913 - a view of this many facts
     title: str, detail: str, day: date | None, now: datetime, *, home: str, entra: bool = False
 ) -> Page:
-    """What was refused, and the next step: for a day that can be exported, to export it; else back to `home`."""
+    """What was refused, and the next step: to export the day if that is possible, otherwise back to `home`."""
     around = _around(day, now) if day else {"before": None, "after": None, "back": None}
     view = DayView(Day(day, State.MISSING), LEVELS, now) if day else None
     return _page("problem.html", title=title, detail=detail, view=view, **around, root="", home=home, entra=entra)
@@ -72,7 +72,7 @@ def _around(day: date, now: datetime) -> dict[str, Any]:
 
 
 def _shown(value: object) -> object:
-    """What an expression in a template gives, as it is shown."""
+    """The value of an expression in a template, as text for the page."""
     return say.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

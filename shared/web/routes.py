@@ -1,6 +1,6 @@
-"""The HTTP routes: who may call, what they may ask, and how they are answered.
+"""The HTTP routes: who may call them, which requests they accept, and what they answer.
 
-Every error is a problem document (RFC 9457) that says what to do; none holds a stack trace or a secret.
+Every error is a problem document (RFC 9457) that says what to do. None contains a stack trace or a secret.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from shared.web.answers import Problem, as_file, as_json, as_page, as_problem
 
 MAX_DAYS = 366
 MAX_QUEUED = 366
-"""How many days may be queued by request at a time: a year. It bounds what a mistake can cost."""
+"""How many days may be queued at a time by requests: a year. This limits the cost of a mistake."""
 DEFAULT_DAYS = 30
 NOT_SIGNED_IN, NOT_FOUND = 401, 404
 LOGGED = ("date", "from", "to", "replace", "missing")
-"""What a log line says of a request's address."""
+"""The parts of a request's address that a log line contains."""
 MAX_LOGGED = 40
 PLATFORM = ("code", "clientId")
 """Query parameters that the platform reads: a key and its name."""
 
 Send = Callable[[list[str]], None]
-"""Takes the messages that are to be queued."""
+"""Queues messages."""
 
 
 def answer(
     request: func.HttpRequest, route: Callable[[], func.HttpResponse], environ: Mapping[str, str]
 ) -> func.HttpResponse:
-    """Carry out a route for a caller who may call it; whatever goes wrong becomes a problem document."""
+    """Carry out a route, if the caller may call it. Any error becomes a problem document."""
     caller = caller_of(request, environ)
     try:
         check(request, caller, environ)
@@ -62,7 +62,7 @@ def answer(
 
 
 def _problem(error: Exception) -> Problem:
-    """The answer to a failure; what somebody has to see to is logged."""
+    """The answer to a failure. It is logged if somebody has to act."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, InvalidDate):
@@ -77,7 +77,7 @@ def _problem(error: Exception) -> Problem:
 
 
 def _refusal(request: func.HttpRequest, problem: Problem, environ: Mapping[str, str]) -> func.HttpResponse:
-    """A problem document; for a browser that wants to look at something, a page that says the same."""
+    """A problem document. A browser that opens a page gets a page with the same text."""
     if request.method != "GET" or not _wants_page(request):
         return as_problem(problem)
     from shared.web.pages import problem_page  # noqa: PLC0415 - templates are loaded for a browser only
@@ -94,7 +94,7 @@ def _refusal(request: func.HttpRequest, problem: Problem, environ: Mapping[str, 
 
 
 def _note(level: int, event: str, request: func.HttpRequest, caller: Caller, status: int, **more: str) -> None:
-    """Log who asked for what. Only what the routes know is taken from the address: the rest may be a key."""
+    """Log who requested what. Only known parameters are taken from the address, because the rest may be a key."""
     asked = {**request.params, **request.route_params}
     what = {name: asked[name][:MAX_LOGGED] for name in LOGGED if name in asked}
     log(level, event, caller=caller.name, method=request.method, **what, status=status, **more)
@@ -140,14 +140,14 @@ def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpRespon
     try:
         runs = [_asked(app, request, day, messages, replacing=replacing) for day in days]
     finally:
-        # Whatever comes in between: a day that was noted as queued has its message.
+        # Even after an error: each day that was recorded as queued must get its message.
         if messages:
             send(messages)
     return as_json(202, {"runs": runs}, {"Location": f"{_url(request)}?from={first}&to={last}"})
 
 
 def _check_room(app: App, days: Sequence[date]) -> None:
-    """Bound what a request, or many, can cost: each day that is queued is an export."""
+    """Limit what one or many requests can cost: each queued day is an export."""
     queued = app.runs.queued()
     if len(queued.union(days)) > MAX_QUEUED:
         raise Problem(
@@ -159,7 +159,7 @@ def _check_room(app: App, days: Sequence[date]) -> None:
 
 
 def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], *, replacing: bool) -> dict[str, Any]:
-    """Ask for one day of a range: what is answered of it. A new run's message is added to `messages`."""
+    """Request one day of a range. Returns its part of the answer, and adds the message of a new run to `messages`."""
     try:
         asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
     except DayRunning as running:
@@ -170,7 +170,7 @@ def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], 
 
 
 def withdraw(app: App, request: func.HttpRequest) -> func.HttpResponse:
-    """DELETE /api/exports/{date} or ?from=D&to=D: take back queued runs that have not started."""
+    """DELETE /api/exports/{date} or ?from=D&to=D: withdraw queued runs that have not started."""
     if request.route_params.get("date"):
         _check_query(request)
         first = last = _day(request)
@@ -202,7 +202,7 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
 
 
 def _download(app: App, day: Day, wanted: str) -> func.HttpResponse:
-    """The day's manifest as it lies in the container, or the log of its latest try."""
+    """The day's manifest exactly as stored, or the log of its latest try."""
     names = Names(app.settings.prefix)
     if wanted == "manifest":
         name, kind = names.manifest(day.date), "application/json"
@@ -275,7 +275,7 @@ def _check_range(first: date, last: date) -> None:
 
 
 def _check_query(request: func.HttpRequest, *known: str) -> None:
-    """Refuse a parameter that the route does not know: a misspelt one must not be silently ignored."""
+    """Refuse an unknown parameter, so that a misspelt one is not silently ignored."""
     unknown = sorted(set(request.params) - {*known, *PLATFORM})
     if unknown:
         takes = f"It takes {', '.join(known)}." if known else "It takes none."
@@ -299,13 +299,13 @@ def _flag(request: func.HttpRequest, name: str) -> bool:
 
 
 def _wants_page(request: func.HttpRequest) -> bool:
-    # Browsers name text/html first; whoever takes anything gets JSON.
+    # Browsers name text/html first. A client that accepts everything gets JSON.
     accept: str = request.headers.get("Accept", "")
     return accept.strip().lower().startswith("text/html")
 
 
 def _url(request: func.HttpRequest, day: date | None = None) -> str:
-    """The address of a day, or of all; never with the caller's query, which may hold a key."""
+    """The address of a day, or of all days, without the caller's query, which may contain a key."""
     parts = urlsplit(request.url)
     route = parts.path.rpartition("/exports")[0] + "/exports"
     return f"{parts.scheme}://{parts.netloc}{route}" + (f"/{day}" if day else "")
