@@ -90,6 +90,8 @@ def _glyph(view: DayView) -> tuple[str, str]:
 def _notes(view: DayView) -> Iterator[str]:
     if view.landed and view.landed.events and view.landed.empty_hours:
         yield f"no events in {hours_text(view.landed.empty_hours)}"
+    if view.landed and view.landed.grown:
+        yield f"{number(view.landed.grown)} events more than the export before"
     if view.run:
         yield view.latest_run
     yield from view.warnings

@@ -59,14 +59,15 @@ def read_day(container: Container, names: Names, day: date) -> Day | None:
         InvalidManifest: the manifest is not one of this app.
 
     """
-    status, manifest = container.read(names.status(day)), read_manifest(container, names, day)
-    if status is None and manifest is None:
+    status, document = container.read(names.status(day)), container.read(names.manifest(day))
+    if status is None and document is None:
         return None
+    manifest = Manifest.from_json(document.data, names.manifest(day)) if document else None
     found = Day.of(
         day,
         read_status(status.data, names.status(day)) if status else None,
         leased=bool(status and status.leased),
-        landed=Landed.of(manifest) if manifest else None,
+        landed=Landed.of(manifest, document.metadata) if manifest and document else None,
         otherwise=State.FAILED,
     )
     return replace(found, manifest=manifest)

@@ -21,7 +21,10 @@ write of the status is at most a minute before the death."""
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """The main figures of a landed day. `bytes` are decompressed; `hour_events`: 24 numbers, or none if unknown."""
+    """The main figures of a landed day. `bytes` are decompressed; `hour_events`: 24 numbers, or none if unknown.
+
+    `events_before`: events of the export that this one replaced; None if there was none or the number is unknown.
+    """
 
     state: State
     events: int = 0
@@ -31,10 +34,11 @@ class Landed:
     warnings: tuple[str, ...] = ()
     hour_events: tuple[int, ...] = ()
     started_at: datetime | None = None
+    events_before: int | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """The figures of a manifest."""
+    def of(cls, manifest: Manifest, metadata: Mapping[str, str]) -> Self:
+        """The figures of a manifest, with what only its metadata has."""
         return cls(
             state=manifest.status,
             events=manifest.events,
@@ -44,6 +48,7 @@ class Landed:
             warnings=manifest.warnings,
             hour_events=tuple(hour_events(manifest.files)),
             started_at=manifest.started_at,
+            events_before=_events_before(metadata),
         )
 
     @classmethod
@@ -58,7 +63,13 @@ class Landed:
             warnings=metadata_texts(metadata, "warnings"),
             hour_events=metadata_numbers(metadata, "hour_events"),
             started_at=from_iso(metadata.get("started_at")),
+            events_before=_events_before(metadata),
         )
+
+    @property
+    def grown(self) -> int:
+        """By how many events this export holds more than the one it replaced, as far as that is known."""
+        return max(self.events - self.events_before, 0) if self.events_before is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,10 @@ class Day:
             "error": self.error.document() if self.error else None,
             "manifest": self.manifest.document() if self.manifest else None,
         }
+
+
+def _events_before(metadata: Mapping[str, str]) -> int | None:
+    return next(iter(metadata_numbers(metadata, "events_before")), None)
 
 
 def _without_manifest(run: RunStatus | None, otherwise: State) -> State:

@@ -171,8 +171,11 @@ class Manifest:
             ) from error
         return manifest
 
-    def metadata(self) -> dict[str, str]:
-        """The main figures, for the blob's metadata. With them, a listing is enough to read a year of days."""
+    def metadata(self, events_before: int | None = None) -> dict[str, str]:
+        """The main figures, for the blob's metadata. With them, a listing is enough to read a year of days.
+
+        `events_before`: events of the manifest that this one replaces, if there is one.
+        """
         warnings = json.dumps(self.warnings).replace("\x7f", "\\u007f")
         if len(warnings) > METADATA_TEXT:
             warnings = json.dumps([f"{len(self.warnings)} warnings"])
@@ -188,6 +191,8 @@ class Manifest:
             "started_at": iso(self.started_at),
             "finished_at": iso(self.finished_at),
         }
+        if events_before is not None:
+            figures["events_before"] = str(events_before)
         return as_metadata(figures) | {"warnings": warnings}
 
 

@@ -84,7 +84,8 @@ class DayExport:
         except BaseException:
             self._take_away([file.file.name for file in commits])
             raise
-        self._put(manifest, document, [file.file.name for file in commits])
+        metadata = manifest.metadata(landed.events if landed else None)
+        self._put(manifest, metadata, document, [file.file.name for file in commits])
         if landed is not None and manifest.events > landed.events:
             more = {"events": manifest.events, "events_before": landed.events}
             log(logging.INFO, "day_grew", **self.try_.fields, **more)
@@ -163,7 +164,7 @@ class DayExport:
         with self.run_log.timed(file.name, "commit", file.bytes):
             self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.try_.format], metadata)
 
-    def _put(self, manifest: Manifest, over: Document | None, own: Sequence[str]) -> None:
+    def _put(self, manifest: Manifest, metadata: Mapping[str, str], over: Document | None, own: Sequence[str]) -> None:
         """Publish the day. `own`: the blobs of this try.
 
         After the put was sent, it may have taken effect, so this try's blobs stay. Only if the storage refuses the put
@@ -172,7 +173,7 @@ class DayExport:
         name, data = self.names.manifest(self.try_.day), manifest.to_json()
         try:
             with self.run_log.timed(name, "put manifest", len(data)):
-                self.container.put(name, data, manifest.metadata(), over=over.etag if over else None)
+                self.container.put(name, data, metadata, over=over.etag if over else None)
         except ConditionNotMet as error:
             _, landed = self._landed()
             if landed and landed.try_id == self.try_.id:

@@ -40,6 +40,7 @@ class Document:
     data: bytes
     etag: str
     last_modified: datetime
+    metadata: Mapping[str, str]
     leased: bool
     """A try may hold it: somebody has a lease that ends by itself unless it is renewed."""
     leased_forever: bool = False
@@ -240,7 +241,9 @@ class Container:
                     raise
                 return None
             properties: Any = stream.properties
-            return Document(data, properties.etag, properties.last_modified, *_lease_of(properties.lease))
+            return Document(
+                data, properties.etag, properties.last_modified, properties.metadata or {}, *_lease_of(properties.lease)
+            )
 
     def put(
         self, name: str, data: bytes, metadata: Mapping[str, str], *, over: str | None, lease: Lease | None = None

@@ -13,12 +13,9 @@ import matplotlib as mpl
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, sync_playwright
 
-from tests.integration.conftest import environ, host
-
-__all__ = ["environ", "host"]
-
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = ROOT / "docs" / "images"
+PICTURES, LOOKS = ROOT / "docs" / "images", ROOT / ".run" / "screenshots"
+KEPT = bool(os.environ.get("UPDATE_SCREENSHOTS"))
 UNPACKED = Path(__file__).parent / "node_modules" / ".unpacked"
 FLAGS = [
     "--no-sandbox",  # a container's root has none
@@ -137,10 +134,11 @@ def serve() -> Iterator[Callable[[Rendered], str]]:
 
 @pytest.fixture
 def picture() -> Callable[..., bytes]:
-    """Takes a picture of a page, and keeps it for the documentation where UPDATE_SCREENSHOTS is set."""
+    """Takes a picture of a page, and keeps it where UPDATE_SCREENSHOTS is set: for the documentation, or to look at."""
 
     def take(page: Page, name: str, **options: Any) -> bytes:
-        path = PICTURES / f"{name}.png" if os.environ.get("UPDATE_SCREENSHOTS") else None
+        folder = PICTURES if name.startswith("coverage-") else LOOKS
+        path = folder / f"{name}.png" if KEPT else None
         try:
             return page.screenshot(path=path, animations="disabled", **options)
         except Error:  # drawn without a GPU on a busy machine, a frame gets lost now and then

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from shared.days.calendar import Calendar
+from shared.days.day import Day
+from shared.days.state import RunState, State
+from shared.days.status import RunStatus
 from shared.web.pages import coverage_page, day_page, problem_page
-from tests.browser.conftest import Rendered
+from tests.browser.conftest import KEPT, Rendered
 from tests.unit.sample_days import (
     FIRST,
     HOSTILE,
@@ -29,8 +34,9 @@ from tests.unit.sample_days import (
 Open = Callable[..., Page]
 Serve = Callable[[Rendered], str]
 
-SATURDAY = date(2025, 11, 15)
+SATURDAY, TUESDAY, WEDNESDAY = date(2025, 11, 15), date(2025, 11, 18), date(2025, 11, 19)
 PHONE: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+NARROW = PHONE | {"viewport": {"width": 320, "height": 844}}
 ERROR = fewer(SATURDAY, 362241, 198256)
 FAILED = answer(
     SATURDAY,
@@ -53,16 +59,32 @@ MANY = answer(SATURDAY).manifest
 assert MANY
 LISTED = replace(MANY.files[0], name=f"shop/eu {'x' * 90}/{MANY.files[0].name}")
 CROWDED = replace(answer(SATURDAY), manifest=replace(MANY, files=(LISTED,) * 10_000))
+UNDER_WAY = answer(
+    SATURDAY, run="running", gone=True, progress={
+        "hours_done": 7, "events": 223_110, "files": 7, "bytes": 394_235_370,
+        "download_bytes": 38_138_320, "attempt": 2,
+        "retry_at": "2025-11-16T03:33:00Z", "retry_reason": "AmplitudeUnavailable: Amplitude answered 503.",
+    },
+)  # fmt: skip
+DEAD = RunStatus(LAST, RunState.RUNNING, "run", "timer", updated_at=NOW - timedelta(minutes=2))
+ENDS = [
+    *(known(FIRST + timedelta(days=n), "missing") for n in range(9)),
+    *(replace(landed(FIRST + timedelta(days=n)), run=None) for n in range(9, 29)),
+    Day.of(LAST, DEAD, leased=False, landed=None, otherwise=State.MISSING),
+]
+"""Days that nobody ever asked for, and one whose host died a moment ago."""
 NOTHING = [known(FIRST + timedelta(days=n), "missing") for n in range(30)]
 PAGES |= {
     "new": coverage_page(Calendar(NOTHING, FIRST, LAST, NOW, since=LAST)),
     "many-files": day_page(CROWDED, NOW, entra=True),
+    "ends": coverage_page(Calendar(ENDS, FIRST, LAST, NOW, since=FIRST + timedelta(days=9)), entra=True),
+    "running": day_page(UNDER_WAY, NOW),
     "problem": problem_page("Not found", f"{SATURDAY} was never exported.", SATURDAY, NOW, home="../exports"),
 }
 
-every_page = pytest.mark.parametrize("name", PAGES)
-both_schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
-
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+LONG = ("year", "many-files")
+"""Pages of the same parts as the others, only more of them."""
 OPEN_ALL = "() => document.querySelectorAll('.open').forEach(day => { day.style.display = 'block'; })"
 
 CONTRAST = """() => {
@@ -100,20 +122,33 @@ NAMELESS = """() => [...document.querySelectorAll('a, button, input, table, sect
   }).map((e) => e.outerHTML)"""
 
 
-@every_page
-@both_schemes
-def test_all_text_can_be_read_against_its_background(open_page: Open, serve: Serve, name: str, scheme: str) -> None:
-    page = open_page(serve(PAGES[name]), color_scheme=scheme)
-    page.evaluate(OPEN_ALL)
-    found = page.evaluate(CONTRAST)
-    assert len(found) > 7
-    assert [text for text in found if text[0] < 4.5] == []
+CUT = """() => [
+  ...[...document.querySelectorAll('main a, main button')].filter((e) => e.getBoundingClientRect().height < 24),
+  ...[...document.querySelectorAll('input')].filter((e) => e.clientWidth < 130),
+].filter((e) => e.checkVisibility()).map((e) => e.outerHTML)"""
 
 
-@every_page
-def test_whatever_can_be_reached_has_a_name_and_ids_are_unique(open_page: Open, serve: Serve, name: str) -> None:
-    page = open_page(serve(PAGES[name]))
-    page.evaluate(OPEN_ALL)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_read_and_used_at_any_width_in_both_schemes(
+    open_page: Open, serve: Serve, picture: Callable[..., bytes], name: str
+) -> None:
+    """All text is told from its background, all that can be reached has a name and its size, nothing is cut."""
+    page = open_page(serve(PAGES[name]), **PHONE)
+    for scheme, width in itertools.product(SCHEMES, (320, 768, 1280) if KEPT else ()):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 844})
+        picture(page, f"{name}-{width}-{scheme}", full_page=name not in LONG)
+    if name not in LONG:
+        page.evaluate(OPEN_ALL)
+    for width in (320, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CUT) == []
+    for scheme in SCHEMES if name not in LONG else ():
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate(CONTRAST)
+        assert len(found) > 7
+        assert [text for text in found if text[0] < 4.5] == []
     assert page.evaluate(NAMELESS) == []
     ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
@@ -123,21 +158,6 @@ def test_whatever_can_be_reached_has_a_name_and_ids_are_unique(open_page: Open, 
     assert all(referred)
     assert page.locator("h1").count() == 1
     assert page.locator("html").get_attribute("lang") == "en"
-
-
-@every_page
-@pytest.mark.parametrize("width", [320, 768, 1280])
-def test_all_of_it_is_shown_without_scrolling_sideways(open_page: Open, serve: Serve, name: str, width: int) -> None:
-    """Nor is an input cut; and whatever can be pressed is large enough for a finger."""
-    page = open_page(serve(PAGES[name]), **PHONE | {"viewport": {"width": width, "height": 844}})
-    page.evaluate(OPEN_ALL)
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-    small = page.evaluate(
-        "() => [...document.querySelectorAll('main a, main button')].filter((e) => e.checkVisibility())"
-        ".map((e) => [e.getBoundingClientRect().height, e.textContent]).filter(([height]) => height < 24)"
-    )
-    assert small == []
-    assert page.evaluate("() => [...document.querySelectorAll('input')].filter((e) => e.clientWidth < 130).length") == 0
 
 
 @pytest.mark.parametrize("name", ["hostile-month", "hostile-day"])
@@ -236,6 +256,9 @@ PICTURES: list[tuple[str, str, str, dict[str, object]]] = [
     ("coverage-year", "year", "", {"color_scheme": "light"}),
     ("coverage-day", "day", "", {"color_scheme": "light", "viewport": {"width": 1280, "height": 1100}}),
     ("coverage-phone", "month", "", {"color_scheme": "light"} | PHONE),
+    ("phone-open", "month", "#d-2025-11-15", {"color_scheme": "dark"} | NARROW),
+    ("hostile-open", "hostile-month", "#d-2025-11-04", {"color_scheme": "light"} | NARROW),
+    ("no-scripts", "month", "#d-2025-11-15", {"java_script_enabled": False} | NARROW),
 ]
 
 
@@ -243,10 +266,58 @@ PICTURES: list[tuple[str, str, str, dict[str, object]]] = [
 def test_pictures(
     open_page: Open, serve: Serve, picture: Callable[..., bytes], shown: tuple[str, str, str, dict[str, object]]
 ) -> None:
-    """Both schemes differ, and each picture shows something; UPDATE_SCREENSHOTS=1 keeps them for the docs."""
+    """Each picture shows something; UPDATE_SCREENSHOTS=1 keeps them, those that the docs show in docs/images."""
     file, name, fragment, options = shown
     page = open_page(serve(PAGES[name]) + fragment, **options)
-    taken = picture(page, file, full_page=name == "month")
-    paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-    assert paper == ("rgb(16, 20, 19)" if options["color_scheme"] == "dark" else "rgb(246, 247, 246)")
-    assert len(taken) > 20_000
+    assert len(picture(page, file, full_page=name == "month")) > 20_000
+
+
+def running(**progress: object) -> dict[str, Any]:
+    """What the app answers of a day that is being exported."""
+    return Day(TUESDAY, State.RUNNING, RunStatus(TUESDAY, RunState.RUNNING, "r", "http", progress=progress)).document
+
+
+def test_what_is_told_of_a_run(open_page: Open, serve: Serve, picture: Callable[..., bytes]) -> None:
+    """Its rate, its next attempt and why; success goes by itself and an error stays; neither hides half a phone."""
+    page = open_page(serve(PAGES["month"]), **NARROW)
+    answers: list[Mapping[str, Any]] = [
+        {},
+        running(hours_done=7, events=4000, bytes=1_000_000),
+        running(hours_done=9, events=5000, bytes=3_000_000, attempt=2),
+        running(retry_at="2025-12-01T03:31:40Z", retry_reason="AmplitudeUnavailable: Amplitude answered 503."),
+        answer(TUESDAY).document,
+    ]
+    page.route(
+        f"**/{TUESDAY}", lambda route: route.fulfill(status=202 if len(answers) == 5 else 200, json=answers.pop(0))
+    )
+    detail = "At most 366 days may be queued at a time, and 366 are queued already. Ask for fewer, or wait. " * 4
+    page.route(f"**/{WEDNESDAY}", lambda route: route.fulfill(status=429, json={"detail": detail}))
+    page.clock.install(time=NOW)
+    page.clock.pause_at(NOW + timedelta(seconds=1))
+
+    page.locator(f"a.day[href='#d-{TUESDAY}']").click()
+    page.locator(f"#run-{TUESDAY}").click()
+    told = page.locator(f"#live-{TUESDAY}")
+    expect(told).to_have_text(f"{TUESDAY}: running7 of 24 hours, 4,000 events, 1.0 MB")
+    page.clock.run_for(1000)
+    expect(told).to_have_text(f"{TUESDAY}: running9 of 24 hours, 5,000 events, 3.0 MB, 2.0 MB/s, attempt 2")
+    page.clock.run_for(1000)
+    expect(told).to_contain_text("next attempt at 03:31:40 UTC: AmplitudeUnavailable: Amplitude answered 503.")
+    picture(page, "told-running")
+    page.clock.run_for(2000)
+    expect(told).to_contain_text("complete, 682,822 events in 22 files")
+
+    page.locator(f"a.day[href='#d-{WEDNESDAY}']").click()
+    page.locator(f"#run-{WEDNESDAY}").click()
+    refused = page.locator(f"#live-{WEDNESDAY}")
+    expect(refused).to_contain_text("not started: At most 366 days")
+    picture(page, "told")
+    box = page.locator("#live").bounding_box()
+    assert box
+    assert box["height"] < 844 / 2
+    page.clock.run_for(8000)
+    expect(told).to_have_count(0)
+    page.clock.run_for(600_000)
+    expect(refused).to_be_visible()
+    refused.get_by_role("button", name="Close").click()
+    expect(refused).to_have_count(0)

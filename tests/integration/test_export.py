@@ -20,7 +20,7 @@ from local.host import FunctionsHost
 from local.simulator import Fault, Simulator
 from shared.app import App, open_app
 from shared.dates import newest_complete_day
-from shared.days.coverage import read_coverage
+from shared.days.coverage import read_coverage, read_day
 from shared.errors import FewerEvents
 from shared.runs.messages import Order
 from shared.web import routes
@@ -171,6 +171,15 @@ class TestOneDay:
         assert len(before & after) == len(before) - 1
         assert {blob.name for blob in container.list_blobs("events/")} == after
         assert landed(container, second) == simulator.member_bytes(DAY)
+        whole, (listed,) = (
+            read_day(app.container, app.runs.names, DAY),
+            read_coverage(app.container, app.settings, DAY, DAY, app.clock()),
+        )
+        assert whole
+        assert whole.landed == listed.landed
+        assert listed.landed
+        assert listed.landed.events_before == first["totals"]["events"]
+        assert listed.landed.grown == second["totals"]["events"] - first["totals"]["events"] > 0
 
     def test_a_day_without_events_is_empty_and_not_missing(self, app: App, simulator: Simulator) -> None:
         simulator.forget(DAY)

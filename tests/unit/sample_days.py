@@ -135,7 +135,8 @@ def answer(day: date, *, run: str = "complete", gone: bool = False, **changes: A
         started_at=at + timedelta(seconds=2),
         updated_at=at + timedelta(seconds=100),
     )
-    figures = Landed.of(of_day) if of_day else None
+    before = {"events_before": str(of_day.events - 5678)} if of_day else {}
+    figures = Landed.of(of_day, before) if of_day else None
     found = Day.of(day, replace(status, **changes), leased=run == "running", landed=figures, otherwise=State.MISSING)
     return replace(found, manifest=of_day)
 
@@ -170,4 +171,4 @@ def hostile_answer(day: date) -> Day:
         requests=tuple(replace(request, start=HOSTILE, end=HOSTILE) for request in whole.requests),
     )
     found = answer(day, run="failed", run_id=HOSTILE * 2, trigger=HOSTILE, error=RunError(HOSTILE, HOSTILE))
-    return replace(found, landed=Landed.of(attack), manifest=attack)
+    return replace(found, landed=Landed.of(attack, {"events_before": HOSTILE}), manifest=attack)

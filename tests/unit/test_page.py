@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 
@@ -323,7 +324,17 @@ def test_a_day_page_offers_its_manifest_and_its_log() -> None:
     assert {f"{SATURDAY}?download={kind}" for kind in ("manifest", "log")} <= {
         a["href"] for a in Parsed(html).find("a")
     }
-    assert "The day has grown since its first export" in html
+
+
+def test_a_day_that_grew_says_by_how_much_as_far_as_that_is_known() -> None:
+    day = answer(SATURDAY)
+    says = "The day has grown: 5,678 events more than in the export before."
+    assert says in day_page(day, NOW)[0]
+    assert says in coverage_page(Calendar([day], FIRST, LAST, NOW))[0]
+    assert day.landed
+    for before in (None, day.landed.events, day.landed.events + 1):
+        same = replace(day, landed=replace(day.landed, events_before=before))
+        assert "The day has grown" not in day_page(same, NOW)[0]
 
 
 @given(st.text(st.characters(), max_size=40))
