@@ -232,7 +232,8 @@ def test_the_key_leaves_the_address_and_goes_along_in_a_header(open_page: Open, 
     page.wait_for_url("**/api/exports?from=2025-10-01&to=2025-11-30")
     page.get_by_role("link", name="90 days").click()
     page.wait_for_url("**/api/exports?from=2025-09-02&to=2025-11-30")
-    page.go_back()
+    with page.expect_response("**/api/exports?*"):
+        page.go_back()
     page.wait_for_url("**/api/exports?from=2025-10-01&to=2025-11-30")
     with page.expect_response("**/api/exports?*"):
         page.keyboard.press("F5")
