@@ -119,9 +119,9 @@ class DayLock:
     def _renew(self) -> None:
         try:
             self._lease.renew()
-        except ConditionNotMet as error:
+        except ConditionNotMet:
             self._lost.set()
-            raise Displaced(f"Another try has taken {self.status.date} over; this one stops.") from error
+            self._check_held()
 
     def _hold(self) -> None:
         """Renew the lease until the context is left, then release it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from calendar import monthrange
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ Page = tuple[str, Mapping[str, str]]
 
 MAX_FILES = 2000
 """The most rows in a day's table of files. The manifest lists all files."""
-LAST_MONTH = date(9999, 12, 1)
 
 
 def coverage_page(calendar: Calendar, *, entra: bool = False) -> Page:
@@ -63,7 +63,7 @@ def problem_page(  # noqa: PLR0913 - a view of this many facts
 def _around(day: date, now: datetime) -> dict[str, Any]:
     """The days before and after, and the month to go back to."""
     newest = newest_complete_day(now)
-    month_end = min((day.replace(day=28) + timedelta(days=4)).replace(day=1) - DAY, newest) if day < LAST_MONTH else day
+    month_end = min(day.replace(day=monthrange(day.year, day.month)[1]), newest)
     return {
         "before": day - DAY if day > date.min else None,
         "after": day + DAY if day < newest else None,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import azure.functions as func
 
 from shared.app import App
-from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
+from shared.dates import check_day, days_between, newest_complete_day, parse_day
 from shared.days.coverage import read_coverage, read_day
 from shared.days.day import Day
 from shared.days.state import Trigger
@@ -103,21 +103,16 @@ def _note(level: int, event: str, request: func.HttpRequest, caller: Caller, sta
 def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     """POST /api/exports/{date}: queue one day."""
     _check_query(request, "replace")
-    day, replacing = _day(request), _flag(request, "replace")
+    day, replacing = _day(app, request), _flag(request, "replace")
     check_day(day, app.clock(), app.settings.retention_days)
     _check_room(app, [day])
     try:
         asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
     except DayRunning as running:
         url = _url(request, day)
-        foreign = str(running.foreign or "")
-        raise Problem(
-            409,
-            foreign or f"{day} is being exported now. Follow it at {url}, and ask again when it has ended.",
-            date=day.isoformat(),
-            run_id=running.status.run_id,
-            status_url=url,
-        ) from None
+        why = f"{day} is being exported now. Follow it at {url}, and ask again when it has ended."
+        about = {"date": day.isoformat(), "run_id": running.status.run_id, "status_url": url}
+        raise Problem(409, str(running.foreign or why), **about) from None
     if asked.is_new:
         send([asked.order.to_message()])
     body = _run(request, asked.status)
@@ -127,7 +122,7 @@ def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
 def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     """POST /api/exports?from=D&to=D: queue each day of a range."""
     _check_query(request, "from", "to", "replace", "missing")
-    first, last = _given_range(request, "A backfill")
+    first, last = _range(app, request, "A backfill")
     replacing = _flag(request, "replace")
     for day in (first, last):
         check_day(day, app.clock(), app.settings.retention_days)
@@ -173,12 +168,10 @@ def withdraw(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """DELETE /api/exports/{date} or ?from=D&to=D: withdraw queued runs that have not started."""
     if request.route_params.get("date"):
         _check_query(request)
-        first = last = _day(request)
+        first = last = _day(app, request)
     else:
         _check_query(request, "from", "to")
-        first, last = _given_range(request, "Withdrawing")
-    if last > app.clock().date():
-        check_day(last, app.clock(), 0)
+        first, last = _range(app, request, "Withdrawing")
     found = [app.runs.withdraw(day) for day in days_between(first, last)]
     return as_json(200, {"runs": [_run(request, status) for status in found if status is not None]})
 
@@ -186,9 +179,7 @@ def withdraw(app: App, request: func.HttpRequest) -> func.HttpResponse:
 def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """GET /api/exports/{date}: a day's latest run and its manifest; with `download`, a file of the day."""
     _check_query(request, "download")
-    day = _day(request)
-    if day > app.clock().date():
-        check_day(day, app.clock(), 0)
+    day = _day(app, request)
     found = read_day(app.container, Names(app.settings.prefix), day)
     if found is None:
         raise Problem(404, f"{day} was never exported, nor queued. {_how_to_queue(app, day)}")
@@ -246,32 +237,26 @@ def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
     return as_json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": rows})
 
 
-def _range(app: App, request: func.HttpRequest) -> tuple[date, date]:
-    newest = newest_complete_day(app.clock())
-    last = _param_day(request, "to") or newest
-    if last > app.clock().date():
-        check_day(last, app.clock(), 0)
-    first = _param_day(request, "from") or last - timedelta(days=min(DEFAULT_DAYS - 1, (last - date.min).days))
-    _check_range(first, last)
-    return first, last
-
-
-def _given_range(request: func.HttpRequest, what: str) -> tuple[date, date]:
-    first, last = _param_day(request, "from"), _param_day(request, "to")
-    if first is None or last is None:
+def _range(app: App, request: func.HttpRequest, needed_by: str = "") -> tuple[date, date]:
+    """The days `from` and `to`, or else the last ones. `needed_by`: what does not go without both of them."""
+    given = {name: parse_day(request.params[name]) for name in ("from", "to") if name in request.params}
+    if needed_by and len(given) < 2:  # noqa: PLR2004 - both
         example = f"{request.method} /api/exports?from=2025-11-01&to=2025-11-30"
-        raise Problem(400, f"{what} needs from and to, as in {example}.")
-    _check_range(first, last)
+        raise Problem(400, f"{needed_by} needs from and to, as in {example}.")
+    last = given.get("to") or newest_complete_day(app.clock())
+    _check_future(app, last)
+    first = given.get("from") or last - timedelta(days=min(DEFAULT_DAYS - 1, (last - date.min).days))
+    days = (last - first).days + 1
+    if days < 1:
+        raise Problem(400, f"The range is empty: from ({first}) is after to ({last}).")
+    if days > MAX_DAYS:
+        raise Problem(400, f"The range has {days} days, {MAX_DAYS} at most can be asked for at once.")
     return first, last
 
 
-def _check_range(first: date, last: date) -> None:
-    if first > last:
-        raise Problem(400, f"The range is empty: from ({first}) is after to ({last}).")
-    if (last - first) // DAY >= MAX_DAYS:
-        raise Problem(
-            400, f"The range has {(last - first) // DAY + 1} days, {MAX_DAYS} at most can be asked for at once."
-        )
+def _check_future(app: App, day: date) -> None:
+    if day > app.clock().date():
+        check_day(day, app.clock(), 0)
 
 
 def _check_query(request: func.HttpRequest, *known: str) -> None:
@@ -282,13 +267,10 @@ def _check_query(request: func.HttpRequest, *known: str) -> None:
         raise Problem(400, f"This route does not know the query parameter {unknown[0][:MAX_LOGGED]!r}. {takes}")
 
 
-def _day(request: func.HttpRequest) -> date:
-    return parse_day(request.route_params.get("date", ""))
-
-
-def _param_day(request: func.HttpRequest, name: str) -> date | None:
-    text = request.params.get(name)
-    return None if text is None else parse_day(text)
+def _day(app: App, request: func.HttpRequest) -> date:
+    day = parse_day(request.route_params.get("date", ""))
+    _check_future(app, day)
+    return day
 
 
 def _flag(request: func.HttpRequest, name: str) -> bool:
