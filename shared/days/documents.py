@@ -24,8 +24,8 @@ NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
 MOST = 10**15
 """The largest count or number of bytes that is accepted."""
 LONGEST_TEXT = 4000
-_KEYS = {"try_id": "try"}
-"""Fields whose name in the documents is a reserved word in Python."""
+_KEYS = {"try_id": "try", "day": "date"}
+"""Fields that have another name in the documents."""
 
 
 def decode[T](kind: type[T], document: Mapping[str, Any]) -> T:
@@ -105,6 +105,13 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _day(value: object) -> date:
+    day = date.fromisoformat(text(value))
+    if day.isoformat() != value:  # a week, for instance
+        raise ValueError("not written like 2025-11-04")
+    return day
+
+
 def _instant(value: object) -> datetime:
     moment = datetime.fromisoformat(text(value, 40))
     if moment.tzinfo is None:
@@ -122,7 +129,7 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     float: _measure,
     str: text,
     bool: _flag,
-    date: lambda value: date.fromisoformat(text(value)),
+    date: _day,
     datetime: _instant,
     Mapping: _object,
 }
