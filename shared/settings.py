@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -38,17 +39,14 @@ class _Expected(ValueError):
     """What a value must be. The message may show the value, unless it could be a key."""
 
 
-def _key(forbidden: str = "") -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if not value:
-            raise ValueError("is missing: enter the key of your Amplitude project (Settings > Projects > General)")
-        if value[0] == value[-1] and value[0] in "'\"":
-            raise ValueError("is wrapped in quotes: enter the key without them")
-        if not value.isprintable() or not set(forbidden).isdisjoint(value):
-            raise ValueError("holds characters that no Amplitude key has: copy the whole key again, and nothing else")
-        return value
-
-    return read
+def _key(forbidden: str, value: str) -> str:
+    if not value:
+        raise ValueError("is missing: enter the key of your Amplitude project (Settings > Projects > General)")
+    if value[0] == value[-1] and value[0] in "'\"":
+        raise ValueError("is wrapped in quotes: enter the key without them")
+    if not value.isprintable() or not set(forbidden).isdisjoint(value):
+        raise ValueError("holds characters that no Amplitude key has: copy the whole key again, and nothing else")
+    return value
 
 
 def _choice[T: str](*choices: T) -> Callable[[str], T]:
@@ -61,24 +59,22 @@ def _choice[T: str](*choices: T) -> Callable[[str], T]:
     return read
 
 
-def _number[N: (int, float)](kind: type[N], least: N, most: N) -> Callable[[str], N]:
-    form, called = (r"[0-9]{1,9}", "whole number") if kind is int else (r"[0-9]{0,9}\.?[0-9]{1,9}", "number")
-
-    def read(value: str) -> N:
-        if not re.fullmatch(form, value) or not least <= kind(value) <= most:
-            raise _Expected(f"a {called} from {least:g} to {most:g}")
-        return kind(value)
-
-    return read
+def _whole(least: int, most: int, value: str) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", value) and least <= int(value) <= most:
+        return int(value)
+    raise _Expected(f"a whole number from {least} to {most}")
 
 
-def _name_of(what: str, longest: int) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if not 3 <= len(value) <= longest or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):  # noqa: PLR2004
-            raise _Expected(f"a {what}'s name: 3 to {longest} lower-case letters, digits and single hyphens")
+def _decimal(least: float, most: float, value: str) -> float:
+    if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", value) and least <= float(value) <= most:
+        return float(value)
+    raise _Expected(f"a number from {least:g} to {most:g}")
+
+
+def _name(what: str, longest: int, value: str) -> str:
+    if 3 <= len(value) <= longest and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):  # noqa: PLR2004
         return value
-
-    return read
+    raise _Expected(f"a {what}'s name: 3 to {longest} lower-case letters, digits and single hyphens")
 
 
 def _day(value: str) -> date | None:
@@ -200,30 +196,30 @@ class Settings:
     """All app settings, checked. Secrets do not show in the repr. `storage_url` or `storage_connection` is empty."""
 
     in_azure: bool
-    api_key: str = _setting("AMP_API_KEY", _key(":"), shows=False)
-    secret_key: str = _setting("AMP_SECRET_KEY", _key(), shows=False)
+    api_key: str = _setting("AMP_API_KEY", partial(_key, ":"), shows=False)
+    secret_key: str = _setting("AMP_SECRET_KEY", partial(_key, ""), shows=False)
     region: str = _setting("AMP_DATA_REGION", _choice("eu", "us"), "eu")
     export_url: str = _setting("AMP_EXPORT_URL", _endpoint)
     storage_connection: str = _setting("EXPORT_STORAGE", _connection, shows=False)
     storage_url: str = _setting("EXPORT_STORAGE__blobServiceUri", _account)
     storage_client_id: str = _setting("EXPORT_STORAGE__clientId", str)
-    container: str = _setting("EXPORT_CONTAINER", _name_of("container", 63), "amplitude-events")
+    container: str = _setting("EXPORT_CONTAINER", partial(_name, "container", 63), "amplitude-events")
     prefix: str = _setting("EXPORT_PREFIX", _prefix)
     format: Literal["json", "json.gz"] = _setting("EXPORT_FORMAT", _choice("json", "json.gz"), "json")
     schedule: str = _setting("EXPORT_SCHEDULE", _schedule, DEFAULT_SCHEDULE)
     # The host adds "-poison" for the messages it gives up, and a name has at most 63 characters.
-    queue: str = _setting("EXPORT_QUEUE", _name_of("queue", 63 - len("-poison")), DEFAULT_QUEUE)
-    lookback_days: int = _setting("EXPORT_LOOKBACK_DAYS", _number(int, 0, 366), "7")
+    queue: str = _setting("EXPORT_QUEUE", partial(_name, "queue", 63 - len("-poison")), DEFAULT_QUEUE)
+    lookback_days: int = _setting("EXPORT_LOOKBACK_DAYS", partial(_whole, 0, 366), "7")
     recheck: Literal["all", "empty-hours", "off"] = _setting(
         "EXPORT_RECHECK", _choice("all", "empty-hours", "off"), "all"
     )
     start_date: date | None = _setting("EXPORT_START_DATE", _day)  # noqa: RUF009 - a date cannot be changed
-    retention_days: int = _setting("EXPORT_RETENTION_DAYS", _number(int, 0, 36500), "0")
+    retention_days: int = _setting("EXPORT_RETENTION_DAYS", partial(_whole, 0, 36500), "0")
     http_auth: Literal["function", "entra"] = _setting("EXPORT_HTTP_AUTH", _choice("function", "entra"), "function")
-    window_hours: int = _setting("EXPORT_WINDOW_HOURS", _number(int, 1, 24), "24")
-    max_attempts: int = _setting("EXPORT_MAX_ATTEMPTS", _number(int, 1, 100), "5")
-    retry_seconds: float = _setting("EXPORT_RETRY_SECONDS", _number(float, 0.0, 60.0), "1")
-    read_timeout_seconds: float = _setting("EXPORT_READ_TIMEOUT_SECONDS", _number(float, 0.1, 3600.0), "600")
+    window_hours: int = _setting("EXPORT_WINDOW_HOURS", partial(_whole, 1, 24), "24")
+    max_attempts: int = _setting("EXPORT_MAX_ATTEMPTS", partial(_whole, 1, 100), "5")
+    retry_seconds: float = _setting("EXPORT_RETRY_SECONDS", partial(_decimal, 0.0, 60.0), "1")
+    read_timeout_seconds: float = _setting("EXPORT_READ_TIMEOUT_SECONDS", partial(_decimal, 0.1, 3600.0), "600")
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -244,13 +244,13 @@ def _range(app: App, request: func.HttpRequest, needed_by: str = "") -> tuple[da
         example = f"{request.method} /api/exports?from=2025-11-01&to=2025-11-30"
         raise Problem(400, f"{needed_by} needs from and to, as in {example}.")
     last = given.get("to") or newest_complete_day(app.clock())
-    _check_future(app, last)
     first = given.get("from") or last - timedelta(days=min(DEFAULT_DAYS - 1, (last - date.min).days))
     days = (last - first).days + 1
     if days < 1:
         raise Problem(400, f"The range is empty: from ({first}) is after to ({last}).")
     if days > MAX_DAYS:
         raise Problem(400, f"The range has {days} days, {MAX_DAYS} at most can be asked for at once.")
+    _check_future(app, last)
     return first, last
 
 
