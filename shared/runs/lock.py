@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Self
 
 from shared.days.status import RunStatus, read_status
@@ -34,19 +33,18 @@ class DayLock:
     Leaving the context stops the heartbeat and releases the lease.
     """
 
-    def __init__(  # noqa: PLR0913 - only take_lock calls it
+    def __init__(  # noqa: PLR0913, PLR0917 - only take_lock calls it
         self,
         container: Container,
         name: str,
         lease: Lease,
-        *,
-        document: Document | None,
+        document: Document,
         status: RunStatus,
         clock: Callable[[], datetime],
     ) -> None:
         self.status = status
-        self.untouched_since = document.last_modified if document else None
-        self._etag = document.etag if document else None
+        self.untouched_since = document.last_modified
+        self._etag: str | None = document.etag
         self._container = container
         self._name = name
         self._lease = lease
@@ -61,9 +59,7 @@ class DayLock:
         self._heartbeat.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._heartbeat.join()
 
@@ -207,14 +203,11 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
         elif foreign := foreign_lease(container, name, document):
             raise foreign
         lease = container.lease(name, LEASE_SECONDS)
-        if lease is not None:
-            break
+        if lease is not None and (document := container.read(name)):
+            return DayLock(container, name, lease, document, read_status(document.data, name) or fresh, clock)
         if time.monotonic() >= deadline:
             raise DayLocked(f"{fresh.date} is being exported by another run. Its state: GET /api/exports/{fresh.date}.")
         if not waited:
             waited = True
             on_wait()
         sleep(1)
-    document = container.read(name)
-    status = read_status(document.data, name) if document else None
-    return DayLock(container, name, lease, document=document, status=status or fresh, clock=clock)

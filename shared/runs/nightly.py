@@ -165,8 +165,8 @@ class Nightly:
         if left:
             raise StorageDenied(f"{len(left)} of {len(names)} blobs of {day} cannot be deleted. The first: {left[0]}")
 
-    def _is_old(self, moment: datetime | None) -> bool:
-        return moment is None or self.now - moment > LONGER_THAN_ANY_TRY
+    def _is_old(self, moment: datetime) -> bool:
+        return self.now - moment > LONGER_THAN_ANY_TRY
 
     def _sweep(self, day: date) -> int:
         """Delete unlisted blobs that are older than any try can last. Returns how many."""

@@ -166,6 +166,7 @@ class Runs:
         if by_hand:
             order = replace(order, run_id=uuid.uuid5(uuid.NAMESPACE_OID, message_id or uuid.uuid4().hex).hex)
         try:
+            # Looked at before the lock, too: nobody waits for it in vain.
             reason = _drop_reason(self._read(order.day)[1], order, by_hand=by_hand)
             reason = reason or self._work(order, by_hand=by_hand)
         except DayLocked:
