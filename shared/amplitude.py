@@ -35,7 +35,7 @@ from shared.stop import check_stop, stoppable, wait_for
 CHUNK_BYTES = 256 * 1024
 CONNECT_SECONDS = 30.0
 LONGEST_ANSWER = 4 * 3600.0
-"""Seconds that the body of an answer may take. A server that drips bytes never reaches the read time-out."""
+"""How many seconds the body of an answer may take. Bytes that arrive slowly never reach the read time-out."""
 _WORDS_BYTES = 4096
 _WORDS = 300
 _SMALLER = "The app requests it in halves."
@@ -50,7 +50,7 @@ _TOO_LARGE = re.compile(r"too large|exceed|4\s?GB", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Answer:
-    """The archive of a window, as it arrives. `received` counts the bytes of the body so far."""
+    """The archive of a window while it arrives. `received` counts the bytes of the body so far."""
 
     status: int
     chunks: Iterator[bytes] = field(repr=False)
@@ -60,8 +60,8 @@ class Answer:
 class Amplitude:
     """One project's Export API.
 
-    The session is handed in, and stays the caller's to close. Credentials go to the configured host alone:
-    redirects are not followed.
+    The caller owns the session and closes it. Credentials are sent only to the configured host: redirects are not
+    followed.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Amplitude:
 
     @contextmanager
     def fetch(self, window: Window) -> Iterator[Answer | None]:
-        """Ask for a window: its archive as a stream, or None if Amplitude says that it has no events.
+        """Request a window. Returns its archive as a stream, or None if Amplitude says that it has no events.
 
-        The chunks are read from the socket as they are asked for; leaving the context early drops the connection.
+        Lazy: chunks are read from the socket on demand. Leaving the context early closes the connection.
 
         Raises:
-            AmplitudeUnavailable: no answer, 1xx, 404 in other words, 429, 5xx, a coded answer; before the body or
-                within it.
+            AmplitudeUnavailable: no answer, 1xx, 404 in other words, 429, 5xx, or a Content-Encoding; also while the
+                body is read.
             BrokenArchive: the body ended early.
             BadCredentials, BadRequest, ExportTooLarge, UnexpectedAnswer: by the status.
             Interrupted: the process is to end.
@@ -129,7 +129,7 @@ class Amplitude:
         def watch() -> None:
             if not wait_for(ended, self._longest_answer):
                 cut.set()
-                with suppress(OSError, RuntimeError, ValueError):  # it has just ended by itself
+                with suppress(OSError, RuntimeError, ValueError):  # it has just ended anyway
                     response.raw.shutdown()
 
         threading.Thread(target=watch, daemon=True).start()
@@ -146,7 +146,7 @@ class Amplitude:
             ended.set()
 
     def _chunks(self, response: requests.Response, window: Window, answer: Answer) -> Iterator[bytes]:
-        # `iter_content` would undo a content encoding; an archive is checked as it was sent.
+        # `iter_content` would decode a content encoding, but the archive is checked as it was sent.
         stream = response.raw.stream(CHUNK_BYTES, decode_content=False)
         while True:
             with self._errors(window):
@@ -162,7 +162,7 @@ class Amplitude:
             raise BrokenArchive(f"{window}: the answer has {answer.received} bytes, {expected} were announced.")
 
     def _check_encoding(self, response: requests.Response, beginning: bytes, window: Window) -> None:
-        """Refuse an answer that is coded, unless it is an archive whatever its header claims."""
+        """Refuse an answer with a content encoding, unless it is an archive in spite of that header."""
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity") and not b"PK".startswith(beginning[:2]):
             raise AmplitudeUnavailable(
@@ -172,7 +172,7 @@ class Amplitude:
 
     @contextmanager
     def _errors(self, window: Window) -> Iterator[None]:
-        """Translate what `requests` and `urllib3` raise, at the one place where they are called."""
+        """Translate the exceptions of `requests` and `urllib3`, at the only place where they are called."""
         try:
             yield
         except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
@@ -219,7 +219,8 @@ class Amplitude:
     def _unavailable(self, response: requests.Response, said: str) -> AmplitudeUnavailable:
         status = response.status_code
         if status < requests.codes.ok:
-            # The final answer may still arrive on this connection, and must not be read as the next request's.
+            # The final answer may still arrive on this connection. It must not be read as the answer to the next
+            # request.
             self._session.close()
             said += " That is only a preliminary answer."
         if status == requests.codes.not_found:
@@ -235,7 +236,7 @@ class Amplitude:
         )
 
     def _body(self, response: requests.Response, window: Window) -> str:
-        """How the body of a refusal begins; empty if it cannot be read, because the status says enough."""
+        """The beginning of the body of a refusal. Empty if it cannot be read: the status is enough."""
         try:
             with self._errors(window):
                 body: bytes = response.raw.read(_WORDS_BYTES, decode_content=True)
@@ -245,7 +246,7 @@ class Amplitude:
 
 
 def _says_no_events(body: str) -> bool:
-    """Whether a 404 is Amplitude's own: text or JSON, not a page of something in front of it."""
+    """Whether a 404 comes from Amplitude: it is text or JSON, not a page of a proxy."""
     return not body.lstrip("\ufeff \r\n\t").startswith("<") and _NO_EVENTS.search(body) is not None
 
 

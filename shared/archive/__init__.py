@@ -1,1 +1,1 @@
-"""The archive format: bytes in, members out. Pure: no I/O of its own."""
+"""The archive format: takes bytes, returns members, and does no I/O of its own."""

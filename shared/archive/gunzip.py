@@ -1,7 +1,8 @@
-"""Deflate and gzip, read as they arrive: packed bytes in, packed and decompressed pieces out, nothing else held.
+"""Reads deflate and gzip while they arrive: takes compressed bytes, returns compressed and decompressed pieces.
 
-ISA-L does the inflating: several times as fast as zlib, and without the interpreter lock. Gzip headers and trailers are
-read here, because ISA-L takes a header whose checksum (FHCRC) is split over two pieces for a damaged one.
+Only one piece is held in memory. ISA-L decompresses: it is several times as fast as zlib, and does not hold the
+interpreter lock. Gzip headers and trailers are read here, because ISA-L reports a header as damaged if its checksum
+(FHCRC) is split over two pieces.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from shared.archive.reader import ByteReader, Bytes
 from shared.errors import BrokenArchive, SuspiciousArchive
 
 Piece = tuple[Bytes, bytes]
-"""Packed bytes, and decompressed bytes. In order, but not always together: either may be empty."""
+"""Compressed bytes and decompressed bytes. Both are in order, but do not always come together: either may be empty."""
 
 PIECE_OUT = 1024 * 1024
-"""A piece has at most this many decompressed bytes."""
+"""The most decompressed bytes in a piece."""
 MOST_GZIP_MEMBERS = 100_000
 """A file of blocks of 64 KiB, as bgzip makes them, may have 6 GiB."""
 
-_FIRST_PIECE_IN, _PIECE_IN = 4 * 1024, 96 * 1024  # ten to one, the second fills a piece of output
+_FIRST_PIECE_IN, _PIECE_IN = 4 * 1024, 96 * 1024  # at ten to one, the second fills one piece of output
 # ISA-L's type stubs call the class an instance.
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)
-_MAGIC = b"\x1f\x8b\x08"  # the third byte is the method: deflate, the only one there is (RFC 1952)
+_MAGIC = b"\x1f\x8b\x08"  # the third byte is the method: there is only deflate (RFC 1952)
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT, _RESERVED = 0x02, 0x04, 0x08, 0x10, 0xE0
 _LONGEST_TEXT = 256 * 1024
 _SPACE = 0x20
@@ -34,10 +35,10 @@ _MOST_16, _MOST_32 = 0xFFFF, 0xFFFFFFFF
 
 
 def inflate(reader: ByteReader, name: str) -> Iterator[Piece]:
-    """One raw deflate stream. Afterwards the reader is at the first byte behind it.
+    """Read one raw deflate stream. Afterwards the reader is at the first byte after it.
 
     Raises:
-        BrokenArchive: it is cut, or no deflate stream.
+        BrokenArchive: it is cut off, or not a deflate stream.
 
     """
     stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
@@ -65,12 +66,12 @@ def _decompressed(stream: igzip_lib.IgzipDecompressor, packed: Bytes, name: str)
 
 
 def gunzip(reader: ByteReader, name: str, goes_on: Callable[[], bool] | None = None) -> Iterator[Piece]:
-    """A gzip file (RFC 1952): one gzip member or several, each with its checksum and size.
+    """Read a gzip file (RFC 1952): one or more gzip members, each with its checksum and size.
 
-    `goes_on` is asked after each member whether another one follows; without it, whatever follows has to be one.
+    After each member, `goes_on` says whether another one follows. Without it, everything that follows must be members.
 
     Raises:
-        BrokenArchive: it is cut or damaged, or something other than gzip follows a member.
+        BrokenArchive: it is cut off or damaged, or something other than gzip follows a member.
         SuspiciousArchive: it has more than `MOST_GZIP_MEMBERS` members.
 
     """
@@ -93,7 +94,7 @@ def gunzip(reader: ByteReader, name: str, goes_on: Callable[[], bool] | None = N
 
 
 def _header(reader: ByteReader, name: str, otherwise: str) -> bytes:
-    """A gzip member's header; `otherwise` says what it means if this is none."""
+    """Read the header of a gzip member. `otherwise` is the message if there is none."""
     place = "in a gzip header"
     if not _MAGIC.startswith(reader.peek(len(_MAGIC))):
         raise BrokenArchive(f"{name}: {otherwise}.")
@@ -115,7 +116,7 @@ def _header(reader: ByteReader, name: str, otherwise: str) -> bytes:
 
 
 def _text(reader: ByteReader, name: str) -> bytes:
-    """A text that ends with a zero byte, the zero included."""
+    """Read a text up to its zero byte, which is included."""
     text = bytearray()
     while len(text) <= _LONGEST_TEXT:
         piece = reader.take(1024)
@@ -130,18 +131,18 @@ def _text(reader: ByteReader, name: str) -> bytes:
 
 
 class EventCount:
-    r"""Counts the lines that hold more than white space. Only `\n` ends a line; the last one may lack it."""
+    r"""Counts the lines that are not blank. Only `\n` ends a line; the last line may lack it."""
 
     def __init__(self) -> None:
         self._ended = 0
         self._last_line = False
 
     def add(self, piece: bytes) -> None:
-        """Count what comes next."""
+        """Count the next piece."""
         start = 0
-        # `find` jumps from newline to newline; anything that looks at each byte takes several times as long.
+        # `find` jumps from newline to newline. Looking at each byte would take several times as long.
         while (end := piece.find(b"\n", start)) >= 0:
-            # Most lines begin with a printable character, so that the rest need not be looked at.
+            # Most lines begin with a printable character, so the rest of the line does not matter.
             if self._last_line or piece[start] > _SPACE or piece[start:end].strip():
                 self._ended += 1
             self._last_line = False

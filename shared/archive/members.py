@@ -1,4 +1,4 @@
-"""Amplitude's archive: a zip of gzip files of JSON Lines, read as it arrives. Pure: bytes in, members out.
+"""Reads Amplitude's archive while it arrives: a zip of gzip files of JSON Lines. Does no I/O of its own.
 
     archive = Archive(answer.chunks, window, compressed=False)
     for member in archive:                    # '187520/187520_2025-11-04_0#0.json.gz', then the next
@@ -7,8 +7,8 @@
         print(member.stem, member.bytes, member.events)
     print(archive.ignored)                    # entries that hold no events
 
-Only when the loop over the archive has ended without an exception is anything of it verified: the members' checksums
-and sizes, those of zip and those of gzip, and that they are the members of the archive's directory, all and no other.
+The archive is verified only when the loop over it has ended without an exception. Then all checksums and sizes of zip
+and gzip are right, and the members are exactly those of the archive's directory.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from shared.dates import Window
 from shared.errors import SuspiciousArchive
 
 Piece = tuple[bytes, bytes]
-"""Bytes to land, and the decompressed bytes that they stand for; either may be empty."""
+"""The bytes to store, and the decompressed bytes of the same events; either may be empty."""
 
 MOST_IGNORED = 1000
-"""More entries than these that hold no events are suspicious: each is named in the manifest."""
+"""The most entries without events: the manifest names each, so more are suspicious."""
 
 _EVENT_FILE = re.compile(
     r"(?P<project>[0-9]{1,20})/(?P=project)_(?P<date>[0-9-]{10})_(?P<hour>[0-9]{1,2})#(?P<part>[0-9]{1,9})\.json\.gz"
@@ -37,10 +37,10 @@ _LONGEST_NAME = 255
 
 @dataclass(slots=True)
 class Member:
-    """An event file about to be read. Iterate over it once for its pieces; `bytes` and `events` count as they come.
+    """An event file. Iterate over it once to get its pieces; `bytes` and `events` count them.
 
     `source`: its name in the archive; `stem`: its blob's name without folder, try id and suffix; `bytes`: decompressed;
-    `events`: lines that hold something, final once the pieces have ended.
+    `events`: lines that are not blank. Both counts are final when the iteration has ended.
     """
 
     source: str
@@ -53,7 +53,7 @@ class Member:
     bytes: int = field(default=0, init=False)
     events: int = field(default=0, init=False)
     suspicion: SuspiciousArchive | None = field(default=None, init=False, repr=False)
-    """Set if the content is not events; no more of it is handed out then."""
+    """Set if the content is not events. Then no more pieces come."""
 
     def __iter__(self) -> Iterator[Piece]:
         count = EventCount()
@@ -71,17 +71,17 @@ class Member:
 
 
 class Archive:
-    """The event files of one window's archive, in the order in which they stand in it.
+    """The event files of one window's archive, in the archive's order.
 
-    With `compressed`, a member's gzip bytes land as they are; else its decompressed bytes. Both are verified alike.
-    Lazy: bytes are pulled from `chunks` when pieces are asked for; held are one chunk, one piece and the names. A
-    member must have been read to its end when the next is asked for. What `chunks` raises passes through as it is.
+    With `compressed`, a member's own gzip bytes are stored, otherwise its decompressed bytes. Both are verified in the
+    same way. Lazy: bytes are taken from `chunks` on demand. Memory holds one chunk, one piece and the names. Read each
+    member to its end before you ask for the next. Exceptions of `chunks` pass through unchanged.
 
-    Raises, while it is iterated over:
-        BrokenArchive: cut, damaged, or no archive at all.
-        SuspiciousArchive: whole, and yet not what was asked for: names, hours, projects, data files of another kind,
-            content that is not events, two files for one blob, none at all. Raised at the end, once it is sure that the
-            archive is not just damaged; at once for what is too large or too much.
+    Raises, during the iteration:
+        BrokenArchive: it is cut off, damaged, or not an archive.
+        SuspiciousArchive: it is complete, but not what was requested: other names, hours, projects or data files,
+            content that is not events, two files for one blob, or no file at all. This is raised at the end, when it
+            is certain that the archive is not just damaged; at once only if something is too large or too many.
         UnsupportedArchive: it cannot be read as a stream.
 
     """
@@ -115,7 +115,7 @@ class Archive:
             raise suspicion
 
     def _member(self, entry: Entry) -> Member | None:
-        """The event file that the entry is; None for what is not read as events."""
+        """The event file in the entry; None if the entry is not read as events."""
         name = _checked_name(entry)
         if entry.is_directory:
             return None
@@ -147,7 +147,7 @@ class Archive:
 
 
 def _checked_name(entry: Entry) -> str:
-    """The entry's name; one that tries to be more than a name is refused."""
+    """The entry's name. Unsafe names are refused."""
     try:
         name = entry.facts.name.decode()
     except UnicodeDecodeError:

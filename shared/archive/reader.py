@@ -1,4 +1,4 @@
-"""Bytes that arrive in chunks, read in the pieces that a format asks for."""
+"""Reads bytes that arrive in chunks, in the pieces that a format needs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from shared.errors import BrokenArchive
 
 Bytes = bytes | memoryview
-"""Views of what the source handed out save a copy."""
+"""A view of the source's bytes avoids a copy."""
 
 
 class ByteReader:
-    """Reads chunks in order, and pulls a chunk only when the last one is used up. `what` names them in errors."""
+    """Reads chunks in order, and takes the next one only when the last is used up. `what` names the data in errors."""
 
     def __init__(self, chunks: Iterable[Bytes], what: str) -> None:
         self._chunks = iter(chunks)
@@ -21,7 +21,7 @@ class ByteReader:
         self.position = 0
 
     def take(self, most: int) -> memoryview:
-        """The next bytes: as many as are there, at most `most`; none only at the end."""
+        """The next bytes, as many as are available, at most `most`. Empty only at the end."""
         while self._next == len(self._chunk):
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -33,12 +33,12 @@ class ByteReader:
         return piece
 
     def put_back(self, size: int) -> None:
-        """Put back the last `size` bytes of what `take` has just returned."""
+        """Put back the last `size` bytes that `take` has just returned."""
         self._next -= size
         self.position -= size
 
     def peek(self, size: int) -> bytes:
-        """The next `size` bytes, which stay to be read; fewer only at the end."""
+        """The next `size` bytes, without reading them. Fewer only at the end."""
         pieces = [self._chunk[self._next :]]
         missing = size - len(pieces[0])
         while missing > 0 and (chunk := next(self._chunks, None)) is not None:
@@ -64,5 +64,5 @@ class ByteReader:
         return bytes(data)
 
     def cut(self, place: str) -> BrokenArchive:
-        """The error for bytes that end too early."""
+        """The error if the bytes end too early."""
         return BrokenArchive(f"{self._what} is cut {place}, after {self.position} bytes.")

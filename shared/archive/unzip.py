@@ -1,16 +1,16 @@
-"""A zip archive read as it arrives, and checked as a whole: what was read must be what its directory says.
+"""Reads a zip archive while it arrives, and checks all of it: the entries must be exactly those of its directory.
 
     for entry in ZipStream(chunks):
         for content in entry:
             ...
-    # Only here is the archive verified: one that is cut or damaged anywhere has raised before.
+    # The archive is verified only here: if anything is cut off or damaged, an exception came before.
 
-A zip file says everything twice: before each entry, and in the directory at its end. By the time the directory arrives,
-a streaming reader has already used the local headers, so one proves the other: name, size, checksum and place of each
-entry, and their number. This is why the reader is our own. stream-unzip, the library for the same job, skips the
-directory unread, so it takes an archive with lost or altered entries for a whole one. It also inflates with zlib, at a
-third of the speed, and cannot read a stored entry whose size only follows it.
-Format: PKWARE's APPNOTE.TXT 6.3.10, whose sections are named below.
+A zip file describes each entry twice: in a local header before it, and in the directory at the end. By the time the
+directory arrives, a streaming reader has already used the local headers. So this reader compares both: the name, size,
+checksum and place of each entry, and their number. This is why we do not use stream-unzip, the library for this job: it
+skips the directory, so it accepts an archive with lost or changed entries. It also decompresses with zlib, at a third
+of the speed, and cannot read a stored entry whose size comes only after its data. Format: PKWARE's APPNOTE.TXT 6.3.10,
+whose sections are named below.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from shared.archive.reader import ByteReader, Bytes
 from shared.errors import BrokenArchive, SuspiciousArchive, UnsupportedArchive
 
 MOST_RATIO, MOST_SURE_BYTES, MOST_SURE_ARCHIVE_BYTES = 250, 1024**3, 4 * 1024**3
-"""What is read may expand to 250 times its bytes in the archive; an entry up to 1 GiB, and all of them up to 4 GiB, at
-any ratio."""
+"""Content may expand to 250 times its bytes in the archive. The ratio does not matter for an entry of up to 1 GiB, and
+for a total of up to 4 GiB."""
 MOST_ENTRIES = 100_000
 MOST_DIRECTORY_BYTES = 64 * 1024**2
 MOST_NAME_BYTES = 1024
@@ -42,7 +42,7 @@ _DESCRIPTOR_64, _END_64_REST = 24, 44
 
 
 class Facts(NamedTuple):
-    """What the archive says twice of an entry. `packed` and `size`: its bytes in the archive, and unpacked."""
+    """What the archive says twice about an entry. `packed` and `size`: its compressed and decompressed bytes."""
 
     name: bytes
     method: int
@@ -52,10 +52,10 @@ class Facts(NamedTuple):
 
 
 class Entry:
-    """One entry. Iterate once, over it or over `gunzipped`; `facts` are proven when that has ended."""
+    """One entry. Iterate once, over the entry or over `gunzipped`. After that, its `facts` are verified."""
 
     def __init__(self, reader: ByteReader, expanded_before: int) -> None:
-        """Read the header (4.3.7) behind its signature. `expanded_before`: what came out of earlier entries."""
+        """Read the header (4.3.7) after its signature. `expanded_before`: the decompressed bytes of earlier entries."""
         header = reader.exactly(26, "in the header of an entry")
         _, flags, method, _, crc, packed, size, name_length, extra_length = struct.unpack("<HHHIIIIHH", header)
         if name_length > MOST_NAME_BYTES:
@@ -75,12 +75,12 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """The name, fit for a message whatever it is."""
+        """The name in a form that is safe in a message."""
         return show(self.facts.name)
 
     @property
     def is_directory(self) -> bool:
-        """Whether the name is one of a directory (4.3.8)."""
+        """Whether the name is that of a directory (4.3.8)."""
         return self.facts.name.endswith(b"/")
 
     def __iter__(self) -> Iterator[Bytes]:
@@ -90,18 +90,18 @@ class Entry:
         return self._checked(self._stored() if self.facts.method == _STORED else self._inflated())
 
     def gunzipped(self) -> Iterator[Piece]:
-        """The content of an entry that is a gzip file: as it is, and decompressed."""
+        """The content of an entry that is a gzip file: both compressed and decompressed."""
         if self._size_follows:
-            # A gzip stream knows its own end, and the descriptor behind it has to agree.
+            # A gzip stream shows its own end, and the descriptor after it has to agree.
             yield from self._checked_pieces(gunzip(self._reader, self.shown, lambda: not self._descriptor()))
             return
         yield from gunzip(ByteReader(self, f"{self.shown}: its gzip stream"), self.shown)
 
     def check_expansion(self, size: int) -> None:
-        """Refuse a bomb: `size` bytes have come out of the part of the entry that has been read.
+        """Refuse a zip bomb: so far, the entry has expanded to `size` bytes.
 
         Raises:
-            SuspiciousArchive: that is too much.
+            SuspiciousArchive: it expands too much.
 
         """
         self.expanded = max(self.expanded, size)
@@ -152,7 +152,7 @@ class Entry:
         return (packed for packed, _ in self._checked_pieces((piece, b"") for piece in content))
 
     def _checked_pieces(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The same pieces; at their end, what the first half of each adds up to is what the archive says."""
+        """The same pieces. At their end, the first parts together must match the size and checksum in the archive."""
         if self._reader.position != self._start:
             raise RuntimeError(f"{self.shown} can be read only once, and only before the next")
         for piece in pieces:
@@ -169,13 +169,13 @@ class Entry:
         self.complete = True
 
     def _proven(self) -> Facts:
-        """The facts, going by what has been read."""
+        """The facts, computed from the bytes that were read."""
         return self.facts._replace(crc=self._crc, packed=self._reader.position - self._start, size=self._size)
 
     def _descriptor(self) -> bytes:
-        """What follows an entry of unknown size (4.3.9) if it ends here; nothing if it does not, or its size is known.
+        """The descriptor after an entry of unknown size (4.3.9). Empty if the entry goes on, or its size is known.
 
-        A descriptor comes with or without a signature, and with sizes of 32 or 64 bits; the next header follows.
+        A descriptor has a signature or not, and sizes of 32 or 64 bits. The next header follows it.
         """
         if not self._described:
             return b""
@@ -191,14 +191,14 @@ class Entry:
 
 
 class ZipStream:
-    """The entries of an archive, in their order.
+    """The entries of an archive, in order.
 
-    Lazy: a chunk is pulled when its bytes are asked for. Held are one chunk, one piece of output and the names. An
-    entry must have been read to its end when the next is asked for. What the source raises passes through as it is.
+    Lazy: chunks are taken on demand. Memory holds one chunk, one piece of output and the names. Read each entry to its
+    end before you ask for the next. Exceptions of the source pass through unchanged.
 
-    Raises, while it is iterated over:
-        BrokenArchive: cut, damaged, or no zip archive at all.
-        SuspiciousArchive: more entries, names, directory or decompressed bytes than any archive of events has.
+    Raises, during the iteration:
+        BrokenArchive: it is cut off, damaged, or not a zip archive.
+        SuspiciousArchive: it has more entries, names, directory or decompressed bytes than any archive of events.
         UnsupportedArchive: it cannot be read as a stream.
 
     """
@@ -206,7 +206,7 @@ class ZipStream:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._reader = ByteReader(chunks, "The archive")
         self._facts: dict[int, Facts] = {}
-        """What was read, by its place in the archive."""
+        """The facts of the entries that were read, by their place in the archive."""
 
     def __iter__(self) -> Iterator[Entry]:
         expanded = name_bytes = 0
@@ -238,7 +238,7 @@ class ZipStream:
         raise BrokenArchive(f"The answer is no zip archive but {what}.")
 
     def _check_directory(self, signature: bytes) -> None:
-        """The directory (4.3.12) lists the entries that were read, each once, and no other."""
+        """The directory (4.3.12) must list exactly the entries that were read, each once."""
         start = self._reader.position - len(signature)
         count = len(self._facts)
         while signature == _CENTRAL:
@@ -265,7 +265,7 @@ class ZipStream:
             raise BrokenArchive(f"What the archive's directory says of {show(name)} is not what was read.")
 
     def _check_end(self, signature: bytes, start: int, count: int) -> None:
-        """The end records (4.3.14 to 4.3.16) count the entries that were read, and know where the directory is."""
+        """The end records (4.3.14 to 4.3.16) must have the right number of entries and place of the directory."""
         place = "in its last record"
         end = self._reader.position - len(signature)
         facts = (0, 0, count, count, end - start, start)
@@ -298,13 +298,13 @@ def _unlike_end(count: int) -> BrokenArchive:
 
 
 def show(name: bytes) -> str:
-    """A name from an archive, fit for a message whatever it is."""
+    """A name from an archive, in a form that is safe in a message."""
     text = name.decode("utf-8", "backslashreplace")
-    return repr(text if len(text) <= 100 else f"{text[:60]}…{text[-30:]}")  # noqa: PLR2004 - what fits a line
+    return repr(text if len(text) <= 100 else f"{text[:60]}…{text[-30:]}")  # noqa: PLR2004 - what fits into a line
 
 
 def _widened(extra: bytes, *values: int) -> list[int]:
-    """The values, with those that did not fit 32 bits taken from the zip64 field among the extra ones (4.5.3)."""
+    """The values. Those that did not fit into 32 bits come from the zip64 field among the extra fields (4.5.3)."""
     wide = _zip64_field(extra)
     widened = []
     for value in values:
