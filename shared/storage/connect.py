@@ -1,4 +1,4 @@
-"""How the storage is reached: sessions, retries, and the credentials that the settings name."""
+"""Connects to the storage: sessions, retries, and the credentials of the settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_container(settings: Settings) -> Iterator[Container]:
 
 
 def open_client(settings: Settings) -> ContainerClient:
-    """The library's own client of that container, for what reads whole days.
+    """The library's own client of that container, for programs that read whole days.
 
     Raises:
         StorageDenied: as `open_container`.
@@ -54,7 +54,7 @@ def open_client(settings: Settings) -> ContainerClient:
     try:
         client = ContainerClient.from_connection_string(settings.storage_connection, settings.container, **options)
     except ValueError:
-        # The library's message may repeat parts of the string, and with them the account's key.
+        # The library's message may repeat parts of the string, and so the account's key.
         raise StorageDenied(
             "EXPORT_STORAGE is not a connection string that the storage library understands: copy it again."
         ) from None
@@ -64,13 +64,13 @@ def open_client(settings: Settings) -> ContainerClient:
 
 
 def _pipeline() -> dict[str, Any]:
-    """What each request to the storage goes through, as options of a client."""
+    """The options of a client that apply to each request: session, time-outs, retries."""
     session = _PreparedSession()
     adapter = HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return {
-        # The time-outs are the transport's: beside one, the client ignores its own options of that name.
+        # The time-outs belong to the transport. With a transport, the client ignores its own options of that name.
         "transport": RequestsTransport(session=session, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS),
         "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
         "max_single_get_size": DOCUMENT_BYTES,
@@ -104,26 +104,27 @@ class _PreparedSession(Session):
 
 
 def credential(client_id: str, *, in_azure: bool) -> TokenCredential:
-    """The managed identity in Azure; elsewhere whoever is signed in."""
-    # Imported where it is used: it takes half as long to import as all the rest, and a laptop does without.
+    """The managed identity in Azure; elsewhere the person who is signed in."""
+    # Imported only where it is used: its import takes half as long as all others together, and a laptop may not need
+    # it.
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415
 
     transport = RequestsTransport(session=Session(), session_owner=False)
     if in_azure:
         return ManagedIdentityCredential(client_id=client_id or None, transport=transport)
-    # It lists what each of its ten ways lacks, at each attempt; the error below says what to do.
+    # At each attempt, it logs what each of its ten methods needs. The error below says what to do.
     logging.getLogger("azure.identity").setLevel(logging.ERROR)
     return _SignedIn(DefaultAzureCredential(managed_identity_client_id=client_id or None, transport=transport))
 
 
 class _SignedIn:
-    """A credential outside Azure. Without a sign-in it fails at once: no retry brings one."""
+    """A credential outside Azure. Without a sign-in it fails at once, because retries would not help."""
 
     def __init__(self, credential: TokenCredential) -> None:
         self._credential = credential
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """What the storage's library asks a credential for."""
+        """The token that the storage library requests from a credential."""
         try:
             return self._credential.get_token(*scopes, **options)
         except ClientAuthenticationError as error:

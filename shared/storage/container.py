@@ -1,7 +1,7 @@
 """The container: staging, committing, listing, the two JSON documents of a day, and the lease that locks it.
 
-All names are whole blob names (see `names`). `connect` makes a container, `errors` translates what its
-library raises.
+All names are full blob names (see `names`). `connect` creates a container, `errors` translates the exceptions of
+its library.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from shared.names import is_safe
 from shared.storage.errors import KINDS, code_of, translated
 
 DOCUMENT_BYTES = 16 * 1024 * 1024
-"""No manifest is larger: this one would list 50,000 files. More is not read into memory."""
+"""The largest document that is read into memory. A manifest of this size would list 50,000 files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A small blob as it was read: its bytes, and what a conditional write needs."""
+    """A small blob that was read: its bytes, and the values for a conditional write."""
 
     data: bytes
     etag: str
     last_modified: datetime
     metadata: Mapping[str, str]
     leased: bool
-    """A try may hold it: somebody has a lease that ends by itself unless it is renewed."""
+    """Somebody has a lease that expires unless it is renewed: probably a try."""
     leased_forever: bool = False
-    """Somebody has a lease without an end, which this app never takes."""
+    """Somebody has a lease that never expires. This app never takes such a lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write left: the blob's new etag, and the time of the write by the storage's clock, in whole seconds."""
+    """The result of a write: the blob's new etag, and the time by the storage's clock, in whole seconds."""
 
     etag: str
     at: datetime
@@ -57,17 +57,17 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob as a listing shows it. `last_modified` is by the storage's clock, in whole seconds."""
+    """A blob in a listing. `last_modified` is the time by the storage's clock, in whole seconds."""
 
     name: str
     last_modified: datetime
     metadata: Mapping[str, str]
     leased: bool
-    """A try may hold it, see `Document`."""
+    """See `Document`."""
 
 
 class Lease:
-    """A lease that is held. It ends by itself unless it is renewed."""
+    """A lease that this process holds. It expires unless it is renewed."""
 
     def __init__(self, client: BlobLeaseClient, what: str) -> None:
         self._client = client
@@ -75,22 +75,22 @@ class Lease:
 
     @property
     def id(self) -> str:
-        """What a write to the leased blob must name."""
+        """The id that a write to the leased blob needs."""
         return str(self._client.id)
 
     def renew(self) -> None:
-        """Hold it for another term. Raises ConditionNotMet where somebody else has it, or wrote to the blob."""
+        """Renew it. Raises ConditionNotMet if somebody else has it, or has written to the blob."""
         with translated(self._what, "renew the lease"):
             self._client.renew()
 
     def release(self) -> None:
-        """Give it back. Raises ConditionNotMet where it is held no more."""
+        """Release it. Raises ConditionNotMet if it is no longer held."""
         with translated(self._what, "release the lease"):
             self._client.release()
 
 
 class _Body:
-    """A request's body in pieces, sent one after the other, and again if the request is repeated."""
+    """The body of a request, in pieces. They are sent one after the other, and again if the request is repeated."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = pieces
@@ -103,7 +103,7 @@ class _Body:
 
 
 class Container:
-    """A blob container, by whole blob names. Safe to use from several threads."""
+    """A blob container. All names are full blob names. Safe to use from several threads."""
 
     def __init__(self, client: ContainerClient) -> None:
         self._client = client
@@ -119,21 +119,21 @@ class Container:
             try:
                 self._client.create_container()
             except ResourceExistsError as error:
-                # Being deleted is a conflict too, and must not pass for being there.
+                # A container that is being deleted also gives a conflict. It does not count as existing.
                 if code_of(error) != "ContainerAlreadyExists":
                     raise
 
     def stage(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
-        """Upload one block. It stays invisible until it is committed, and goes by itself after a week."""
+        """Upload one block. It is invisible until it is committed. The storage deletes it after a week."""
         body = _Body(pieces)
         with translated(name, "stage a block"):
             self._client.get_blob_client(name).stage_block(block_id, body, length=len(body))
 
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
-        """Make a blob of staged blocks, only where nothing is.
+        """Make a blob of staged blocks, unless a blob with this name exists.
 
-        A first answer may get lost, and the repeated request then finds the blob: what is there under this name, with
-        this metadata, is what was committed.
+        If the first answer is lost, the repeated request finds the blob. A blob with this name and this metadata is
+        then the committed one.
 
         Raises:
             ConditionNotMet: another blob has this name.
@@ -155,12 +155,12 @@ class Container:
                 raise
 
     def delete(self, name: str, *, only: Document | None = None) -> bool:
-        """Delete a blob and its snapshots; False if it was gone already. `only`: if it is still as it was read then.
+        """Delete a blob and its snapshots; False if it did not exist. With `only`, the blob must be unchanged.
 
-        HTTP clients fold `..`: the request for such a name would delete another blob.
+        HTTP clients resolve `..`, so a request for such a name would delete another blob.
 
         Raises:
-            ConditionNotMet: it has been written since.
+            ConditionNotMet: somebody has written to it since.
             StorageDenied: the name has an empty, `.` or `..` segment, or somebody protects the blob.
 
         """
@@ -174,17 +174,17 @@ class Container:
                 self._client.delete_blob(name, delete_snapshots="include", **condition)
             except HttpResponseError as error:
                 kind = KINDS.get(code_of(error))
-                # A first request may have deleted it, and its answer got lost.
+                # The first request may have deleted it, and its answer may be lost.
                 if kind != "gone" and not (only and kind == "race" and self.read(name) is None):
                     raise
                 return False
         return True
 
     def blobs(self, start: str) -> Iterator[Blob]:
-        """All blobs whose name starts so, with their metadata, in the order of their names; 5,000 a request.
+        """All blobs whose name begins with `start`, with metadata, in the order of their names; 5,000 per request.
 
-        Directories of an account with a hierarchical namespace are no blobs. A name with an empty, `.` or `..` segment
-        is skipped and logged: this app writes none, and a request for it would reach another blob.
+        Directories of an account with a hierarchical namespace are not blobs. A name with an empty, `.` or `..` segment
+        is skipped and logged: this app writes no such name, and a request for it would reach another blob.
         """
         with translated(start, "list"):
             for blob in self._client.list_blobs(name_starts_with=start, include=["metadata"]):
@@ -198,16 +198,16 @@ class Container:
                 yield Blob(blob.name, blob.last_modified, metadata, leased)
 
     def folders(self, start: str) -> Iterator[str]:
-        """The folders whose name starts so, each with its slash, without looking into them."""
+        """The folders whose name begins with `start`, each with its slash. Their content is not listed."""
         with translated(start, "list"):
             for item in self._client.walk_blobs(name_starts_with=start, delimiter="/"):
                 if isinstance(item, BlobPrefix):
                     yield str(item.name)
 
     def delete_directories(self, folder: str) -> None:
-        """Delete what a folder leaves behind once its blobs are gone, on an account with a hierarchical namespace.
+        """Delete the empty directories of a folder, on an account with a hierarchical namespace.
 
-        A directory that is not empty stays. On other accounts there is nothing to delete.
+        Directories that are not empty stay. Other accounts have no directories.
         """
         top = folder.rstrip("/")
         with translated(folder, "list"):
@@ -221,7 +221,7 @@ class Container:
                 self.delete(name)
 
     def read(self, name: str) -> Document | None:
-        """A small blob, of `DOCUMENT_BYTES` at the most; None if there is none.
+        """Read a small blob, of at most `DOCUMENT_BYTES`; None if it does not exist.
 
         Raises:
             InvalidManifest: it is larger than any document of this app.
@@ -248,12 +248,12 @@ class Container:
     def put(
         self, name: str, data: bytes, metadata: Mapping[str, str], *, over: str | None, lease: Lease | None = None
     ) -> Written:
-        """Write a small blob in one request, on condition that what is there still has the etag `over` (None: nothing).
+        """Write a small blob in one request, if the existing one still has the etag `over` (None: if none exists).
 
-        A blob that is leased can be written with its lease only.
+        A leased blob can be written only with its lease.
 
         Raises:
-            ConditionNotMet: something else is there, or somebody else holds the lease.
+            ConditionNotMet: another version exists, or somebody else holds the lease.
 
         """
         conditions: dict[str, Any] = {"overwrite": False}
@@ -271,14 +271,14 @@ class Container:
             return Written(written["etag"], written["last_modified"])
 
     def put_text(self, name: str, data: bytes, content_type: str) -> None:
-        """Write a small blob, whatever is there."""
+        """Write a small blob. Replaces an existing one."""
         with translated(name, "write"):
             self._client.get_blob_client(name).upload_blob(
                 data, overwrite=True, content_settings=ContentSettings(content_type=content_type)
             )
 
     def lease(self, name: str, seconds: int) -> Lease | None:
-        """Take the lease on a blob that exists, for 15 to 60 seconds; None while somebody else holds it."""
+        """Take the lease on an existing blob, for 15 to 60 seconds; None if somebody else holds it."""
         with translated(name, "take the lease"):
             try:
                 return Lease(self._client.get_blob_client(name).acquire_lease(lease_duration=seconds), name)
@@ -289,7 +289,7 @@ class Container:
 
 
 def _lease_of(lease: LeaseProperties) -> tuple[bool, bool]:
-    """Whether somebody holds a lease that a try may have taken, and whether somebody holds one without an end."""
+    """Whether the blob has a lease that expires, and whether it has one that never expires."""
     held, forever = lease.state == "leased", lease.duration == "infinite"
     return held and not forever, held and forever
 

@@ -1,4 +1,4 @@
-"""A queue in the host's own storage account, to look into: the messages themselves come through the host's bindings."""
+"""Looks into a queue of the host's storage account. The app gets its messages through the host's bindings, not here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
 
 PEEKED = 32
-"""How many messages the service shows at most."""
+"""The most messages that the service shows."""
 
 
 class Queue:
-    """A storage queue. One that does not exist holds no message."""
+    """A storage queue. A queue that does not exist counts as empty."""
 
     def __init__(self, client: QueueClient) -> None:
         self._client = client
@@ -33,7 +33,7 @@ class Queue:
         return str(self._client.queue_name)
 
     def peek(self) -> list[tuple[str, str]]:
-        """Id and text, as it was sent, of the first messages that nobody holds."""
+        """The id and the text, as sent, of the first messages that are not hidden."""
         with translated(self.name, "peek into the queue"):
             try:
                 return [(message.id, message.content) for message in self._client.peek_messages(PEEKED)]
@@ -41,7 +41,7 @@ class Queue:
                 return []
 
     def count(self) -> int:
-        """About how many messages there are, those that somebody holds included."""
+        """The approximate number of messages, hidden ones included."""
         with translated(self.name, "count the messages"):
             try:
                 return self._client.get_queue_properties().approximate_message_count or 0
@@ -52,7 +52,7 @@ class Queue:
 @contextmanager
 def open_queue(environ: Mapping[str, str], name: str, *, in_azure: bool) -> Iterator[Queue]:
     """A queue of the account that `AzureWebJobsStorage` names, by connection string or by identity."""
-    # Imported where it is used: only the nightly timer looks into a queue, and every cold start would wait for it.
+    # Imported only where it is used: only the nightly timer needs it, and its import would slow down every cold start.
     from azure.storage.queue import ExponentialRetry, QueueClient  # noqa: PLC0415
 
     def setting(suffix: str = "") -> str:

@@ -1,6 +1,6 @@
-"""Blocks on their way to the storage: filled while the download runs, staged in parallel, hashed beside.
+"""Uploads blocks: fills them while the download runs, stages them in parallel, and hashes them in another thread.
 
-What is in flight is bounded by bytes, not by files: a few large blocks, or many small files at once.
+The number of bytes in flight is limited, not the number of files: a few large blocks, or many small files.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from types import TracebackType
 from typing import Self
 
 BLOCK_BYTES = 8 * 1024 * 1024
-"""Large enough that a request's cost does not count, small enough that several fit into memory."""
+"""Large enough to make the cost of a request unimportant, small enough for several to fit into memory."""
 
 BYTES_IN_FLIGHT = 4 * BLOCK_BYTES
 THREADS = 24
-"""Requests at once: small files must not wait for one round trip after another."""
+"""How many requests run at the same time, so that small files do not wait for each other."""
 
 Stage = Callable[[str, str, Sequence[bytes]], None]
-"""Stages one block: blob name, block id, its bytes in pieces. Joining them would cost a copy of each byte."""
+"""Stages one block: blob name, block id, and its bytes in pieces. Joining the pieces would copy each byte."""
 
 
 class Upload:
-    """One file: hand in its bytes, and get its block ids and its checksum once all is staged."""
+    """One file. Takes its bytes, and has its block ids and its checksum after everything is staged."""
 
     def __init__(self, uploader: Uploader, name: str, block_prefix: str) -> None:
         self.name = name
@@ -38,9 +38,9 @@ class Upload:
         self._content_bytes = 0
 
     def write(self, stored: bytes, content: bytes) -> None:
-        """Take bytes to land, and the decompressed content that they stand for (the same bytes, or not).
+        """Take bytes to store, and the decompressed content of the same events (the same bytes, or not).
 
-        Blocks while too much is in flight. Raises what a block before this one failed with.
+        Waits while too many bytes are in flight. Raises the error of an earlier block.
         """
         if stored:
             self._stored.append(stored)
@@ -54,7 +54,7 @@ class Upload:
             self._stage()
 
     def finish(self) -> None:
-        """Send what is left. `sha256` and `block_ids` hold once the uploader has settled."""
+        """Send the remaining bytes. `sha256` and `block_ids` are final when the uploader has settled."""
         if self._content:
             self._hash()
         if self._stored:
@@ -79,14 +79,14 @@ class Upload:
 
 
 class Uploader:
-    """The threads and the budget that all files of a try share."""
+    """The threads and the budget of bytes that all files of a try share."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")
         self._staging = _Budget(BYTES_IN_FLIGHT)
-        # Hashing is the quicker of the two: its own, smaller budget is hardly ever used up.
+        # Hashing is faster than uploading, so its own, smaller budget is hardly ever used up.
         self._hashing = _Budget(BLOCK_BYTES * 2)
         self._futures: set[Future[None]] = set()
 
@@ -100,7 +100,7 @@ class Uploader:
         self._hasher.shutdown(cancel_futures=True)
 
     def upload(self, name: str, block_prefix: str) -> Upload:
-        """A new file. `block_prefix` is of one length and never used for this blob before."""
+        """A new file. `block_prefix` always has the same length, and was never used for this blob before."""
         return Upload(self, name, block_prefix)
 
     def stage(self, name: str, block_id: str, pieces: Sequence[bytes], size: int) -> None:
@@ -112,19 +112,19 @@ class Uploader:
         self._submit(self._hasher, self._hashing, size, update)
 
     def settle(self) -> None:
-        """Wait until nothing is in flight. Raises what a block has failed with."""
+        """Wait until nothing is in flight. Raises the error of a failed block."""
         wait(self._futures)
         self._raise_failed()
 
     def discard(self) -> None:
-        """Wait until nothing is in flight, whatever came of it: what was staged is void."""
+        """Wait until nothing is in flight, and ignore errors: the staged blocks are not used."""
         futures, self._futures = self._futures, set()
         for future in futures:
             future.cancel()
         wait(futures)
 
     def each(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run tasks side by side. Raises the first failure once none runs any more."""
+        """Run tasks in parallel. After all have ended, raises the first failure."""
         futures = [self._pool.submit(task) for task in tasks]
         wait(futures, return_when=FIRST_EXCEPTION)
         for future in futures:
@@ -135,7 +135,7 @@ class Uploader:
                 future.result()
 
     def _submit(self, pool: ThreadPoolExecutor, budget: _Budget, size: int, task: Callable[[], None]) -> None:
-        self._raise_failed()  # at the next block, not at the end of the download: the whole try has failed
+        self._raise_failed()  # now, and not only at the end of the download: the try has failed
         budget.take(size)
         future = pool.submit(task)
         future.add_done_callback(lambda _: budget.give_back(size))
@@ -149,7 +149,7 @@ class Uploader:
 
 
 class _Budget:
-    """Bytes that may be in flight. One taker: more than the whole budget is granted when nothing else is out."""
+    """The bytes that may be in flight. Only one thread takes, and more than the budget only if nothing is in flight."""
 
     def __init__(self, size: int) -> None:
         self._size = size
