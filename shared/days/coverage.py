@@ -11,7 +11,7 @@ from shared.dates import days_between, newest_complete_day, oldest_kept_day
 from shared.days.day import Day, Landed
 from shared.days.manifest import Manifest
 from shared.days.state import State
-from shared.days.status import RunStatus, read_status
+from shared.days.status import RunStatus
 from shared.names import Kind, Names
 from shared.settings import Settings
 from shared.storage.container import Blob, Container
@@ -65,7 +65,7 @@ def read_day(container: Container, names: Names, day: date) -> Day | None:
     manifest = Manifest.from_json(document.data, names.manifest(day)) if document else None
     found = Day.of(
         day,
-        read_status(status.data, names.status(day)) if status else None,
+        RunStatus.from_json(status.data) if status else None,
         leased=bool(status and status.leased),
         landed=Landed.of(manifest, document.metadata) if manifest and document else None,
         otherwise=State.FAILED,

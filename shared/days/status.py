@@ -23,7 +23,7 @@ from shared.days.documents import (
     whole,
 )
 from shared.days.state import RunState
-from shared.errors import ExportError, InvalidManifest
+from shared.errors import ExportError
 
 COUNTS = ("bytes", "events", "files", "hours_done", "download_bytes", "attempt")
 TEXTS = ("window", "retry_at", "retry_reason")
@@ -82,26 +82,16 @@ class RunStatus:
         return json.dumps(self.document(), indent=1, ensure_ascii=False).encode()
 
     @classmethod
-    def from_json(cls, data: bytes, name: str) -> Self:
-        """Read the status in a document; `name` is that of the blob, for the error.
-
-        Raises:
-            InvalidManifest: this app did not write the document.
-
-        """
-        try:
+    def from_json(cls, data: bytes) -> Self | None:
+        """Read the status in a document; None if this app did not write it. The next run does not need it."""
+        with suppress(*NOT_OURS):
             document = json.loads(data)
             if document.get("error"):  # a long message is cut, not refused: the rest of the status matters more
                 document["error"]["message"] = document["error"]["message"][:LONGEST_TEXT]
             status = decode(cls, document)
-            if not 1 <= status.max_window_hours <= HOURS:
-                raise ValueError("no window of a day")
-            return replace(status, progress=_progress(status.progress))
-        except NOT_OURS as broken:
-            raise InvalidManifest(
-                f"{name} cannot be read as a status ({type(broken).__name__}): somebody else wrote or changed it. "
-                "Delete it; the next run writes it again."
-            ) from broken
+            if 1 <= status.max_window_hours <= HOURS:
+                return replace(status, progress=_progress(status.progress))
+        return None
 
     @classmethod
     def from_metadata(cls, day: UtcDay, metadata: Mapping[str, str]) -> Self | None:
@@ -142,11 +132,3 @@ def _progress(document: Mapping[str, Any]) -> dict[str, Any]:
     counts = {key: whole(document[key]) for key in COUNTS if key in document}
     notes = {key: text(document[key]) for key in TEXTS if document.get(key) is not None}
     return {**counts, **notes}
-
-
-def read_status(data: bytes, name: str) -> RunStatus | None:
-    """The status in a document; None if it cannot be read. The next run does not need it."""
-    try:
-        return RunStatus.from_json(data, name)
-    except ExportError:
-        return None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Self
 
-from shared.days.status import RunStatus, read_status
+from shared.days.status import RunStatus
 from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageDenied, StorageUnavailable
 from shared.stop import check_stop
 from shared.storage.container import Container, Document, Lease
@@ -204,7 +204,7 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
             raise foreign
         lease = container.lease(name, LEASE_SECONDS)
         if lease is not None and (document := container.read(name)):
-            return DayLock(container, name, lease, document, read_status(document.data, name) or fresh, clock)
+            return DayLock(container, name, lease, document, RunStatus.from_json(document.data) or fresh, clock)
         if time.monotonic() >= deadline:
             raise DayLocked(f"{fresh.date} is being exported by another run. Its state: GET /api/exports/{fresh.date}.")
         if not waited:

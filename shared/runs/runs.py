@@ -14,7 +14,7 @@ from shared.dates import HOURS, check_day
 from shared.days.coverage import read_manifest
 from shared.days.manifest import Manifest
 from shared.days.state import RunState, Trigger
-from shared.days.status import RunError, RunStatus, read_status
+from shared.days.status import RunError, RunStatus
 from shared.errors import (
     ConditionNotMet,
     DayLocked,
@@ -320,7 +320,7 @@ class Runs:
     def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
         name = self.names.status(day)
         document = self.container.read(name)
-        return document, read_status(document.data, name) if document else None
+        return document, RunStatus.from_json(document.data) if document else None
 
     def _landed_by(self, day: date, try_id: str) -> Manifest | None:
         """The manifest that exactly this try has put; None if there is none, or if that cannot be found out."""
