@@ -82,12 +82,8 @@ class Exporter:
                 day = DayExport(try_, names, self.container, uploader.each, run_log, self.clock)
                 return day.export(lambda: fetcher.day(status.max_window_hours), lock.check)
         finally:
-            self._keep(run_log, names.log(try_.day, try_.run_id, try_.id))
-
-    def _keep(self, run_log: RunLog, name: str) -> None:
-        # The day itself is complete without it, and the log lines have the same information.
-        with suppress(ExportError):
-            self.container.put_text(name, run_log.to_csv(), "text/csv")
+            with suppress(ExportError):  # the day is complete without it, and the log lines say the same
+                self.container.put_text(names.log(try_.day, try_.run_id, try_.id), run_log.to_csv(), "text/csv")
 
     def _noted(self, lock: DayLock) -> Callable[[Progress], None]:
         next_note = 0.0

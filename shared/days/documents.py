@@ -17,9 +17,12 @@ from types import NoneType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 from urllib.parse import quote, unquote
 
+from shared.dates import parse_day
+from shared.errors import InvalidDate
+
 METADATA_TEXT = 1500
 """The longest text in metadata, in characters. All metadata of a blob together may have 8 KiB."""
-NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, InvalidDate)
 """The exceptions of reading a document of another form."""
 MOST = 10**15
 """The largest count or number of bytes that is accepted."""
@@ -105,13 +108,6 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _day(value: object) -> date:
-    day = date.fromisoformat(text(value))
-    if day.isoformat() != value:  # a week, for instance
-        raise ValueError("not written like 2025-11-04")
-    return day
-
-
 def _instant(value: object) -> datetime:
     moment = datetime.fromisoformat(text(value, 40))
     if moment.tzinfo is None:
@@ -129,7 +125,7 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     float: _measure,
     str: text,
     bool: _flag,
-    date: _day,
+    date: lambda value: parse_day(text(value)),
     datetime: _instant,
     Mapping: _object,
 }

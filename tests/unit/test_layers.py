@@ -16,8 +16,8 @@ LEVELS = (
     ("runs.lock", "export.fetch", "days.coverage", "storage.connect"),
     ("amplitude", "storage.container", "archive.members", "days.day", "text", "web.answers"),
     ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
-    ("dates", "days.documents", "retry", "log", "stop", "storage.uploader", "archive.gunzip"),
-    ("archive.reader",),
+    ("days.documents", "retry", "log", "stop", "storage.uploader", "archive.gunzip"),
+    ("archive.reader", "dates"),
     ("errors", "http", "redact", "days.state"),
 )
 """All modules of `shared`, the highest first. A module imports only from levels below its own."""
