@@ -128,7 +128,7 @@ def test_killed_at_random(scene: Scene, rounds: int) -> None:
         with tries.Watch(scene.container, *days) as watch:
             for day in days[: rounds - batch]:
                 message, seconds = scene.ask(day), chance.uniform(0, longest)
-                with tries.delivery(scene.proxied, message) as attempt:
+                with tries.delivery(scene.environ, message) as attempt:
                     time.sleep(seconds)
                     attempt.kill()
                     kills += attempt.end() == KILLED

@@ -71,7 +71,8 @@ class Try:
     def _send(self, number: int) -> None:
         assert self._started.wait(DEADLINE_SECONDS)
         assert self._process.pid
-        os.kill(self._process.pid, number)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(self._process.pid, number)
 
     def end(self) -> int:
         """Its exit code, once it has ended: that of the command line; -9 if it was killed."""
