@@ -15,42 +15,42 @@ param location string = 'germanywestcentral'
 @minLength(3)
 param alertEmail string
 
-@description('Optional. Resource ids of existing action groups that hear of the same alerts, for instance of a Teams channel or an on-call service. Their secrets stay with them.')
+@description('Optional. Resource ids of existing action groups that also get the alerts, for instance of a Teams channel or an on-call service. The template does not need their secrets.')
 param alertActionGroupIds array = []
 
-@description('Optional. Object id of the user, group or service principal that may set the Amplitude keys in the vault; empty for whoever deploys, `none` for nobody new.')
+@description('Optional. Object id of the user, group or service principal that may set the Amplitude keys in the vault. Empty means whoever deploys; `none` adds nobody.')
 param keysPrincipalId string = ''
 
-@description('Optional. What `keysPrincipalId` is; empty to let Azure look it up. Needed only if your right to assign roles has a condition on the type.')
+@description('Optional. Type of `keysPrincipalId`; if empty, Azure looks it up. Needed only if your right to assign roles has a condition on the type.')
 @allowed(['', 'Group', 'ServicePrincipal', 'User'])
 param keysPrincipalType string = ''
 
-@description('Optional. Object id of a person, group or application that may read the events and peek into the poison queue; empty for nobody new.')
+@description('Optional. Object id of a person, group or application that may read the events and peek into the poison queue. Empty adds nobody.')
 param readerPrincipalId string = ''
 
 @description('Optional. Purge protection for the vault and a delete lock on the storage account with the events. Turn it off only to try the project: purge protection cannot be undone.')
 param protect bool = true
 
-@description('Optional. Storage and vault are reached through private endpoints only, from a virtual network that the template makes.')
+@description('Optional. Allows access to storage and vault only through private endpoints, from a virtual network that the template creates.')
 param privateNetworking bool = false
 
 @description('Optional. Public IPv4 addresses or ranges that may still reach the vault and the events while private networking is on, for instance to set the keys.')
 param allowedIpAddresses array = []
 
-@description('Optional. Public IPv4 addresses or ranges that may call the HTTP routes; all others are refused. Empty for no restriction.')
+@description('Optional. Public IPv4 addresses or ranges that may call the HTTP routes; all others are refused. Empty means no restriction.')
 param httpAllowedIpAddresses array = []
 
-@description('Optional. The HTTP routes are called through a private endpoint (and from `httpAllowedIpAddresses`) only. Needs private networking. Deployments still come in from anywhere, with a token.')
+@description('Optional. Allows calls of the HTTP routes only through a private endpoint and from `httpAllowedIpAddresses`. Needs private networking. Deployments are still possible from anywhere, with a token.')
 param httpPrivateEndpoint bool = false
 
-@description('Optional. Redundancy of storage: over three zones of the region, or in one place. Nothing leaves the region.')
+@description('Optional. Redundancy of storage: in three zones of the region, or in one data centre. Data never leaves the region.')
 @allowed(['Standard_LRS', 'Standard_ZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
-@description('Optional. Makes the storage account with the events one with real directories (ADLS Gen2, as Fabric and Databricks prefer). Such an account has no versions: what a rerun replaces is soft-deleted for `deletedRetentionDays` and then lost. Fixed when the account is made.')
+@description('Optional. Gives the storage account with the events real directories (ADLS Gen2, as Fabric and Databricks prefer). Such an account has no versions: blobs that a rerun replaces can be undeleted for `deletedRetentionDays` and are then lost. You cannot change this after the account is created.')
 param hierarchicalNamespace bool = false
 
-@description('Optional. Spreads the app over zones. The platform then bills always-ready instances.')
+@description('Optional. Spreads the app over zones. Azure then bills always-ready instances.')
 param zoneRedundant bool = false
 
 // An instance exports one day at a time (`batchSize` in host.json), and an export sends one request at a time. So four
@@ -60,7 +60,7 @@ param zoneRedundant bool = false
 // The app has no lock that lets only one export run: instances that wait for it are billed, and messages that are put back
 // come closer to `maxDequeueCount` each time, so days would be given up because others were exported.
 // Below 40 was once a preview in some regions. If yours refuses four, the deployment guide says how to live with 40.
-@description('Optional. Most instances at a time, one exported day each.')
+@description('Optional. The most instances at a time. Each exports one day.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 4
@@ -69,25 +69,25 @@ param maximumInstanceCount int = 4
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Optional. Days after its last change that an event blob moves to the cool tier.')
+@description('Optional. How many days after its last change an event blob moves to the cool tier.')
 @minValue(1)
 param coolAfterDays int = 60
 
-@description('Optional. Days that a deleted blob or container can be restored.')
+@description('Optional. For how many days a deleted blob or container can be restored.')
 @minValue(7)
 @maxValue(365)
 param deletedRetentionDays int = 14
 
-@description('Optional. Days that an old version of a blob is kept.')
+@description('Optional. For how many days an old version of a blob is kept.')
 @minValue(1)
 param oldVersionDays int = 30
 
-@description('Optional. Days that log lines are kept.')
+@description('Optional. For how many days log lines are kept.')
 @minValue(30)
 @maxValue(730)
 param logRetentionDays int = 90
 
-@description('Optional. Hour (UTC) by which yesterday must have landed; later, the alert fires.')
+@description('Optional. Hour (UTC) by which yesterday must have landed. If it has not, the alert fires.')
 @minValue(4)
 @maxValue(23)
 param missingDayHour int = 12
@@ -108,22 +108,22 @@ param httpAuth string = 'function'
 @description('Optional. Client id of the app registration for sign-in. Required with `entra`.')
 param entraClientId string = ''
 
-@description('Optional. Client ids of applications that may get a token for a caller with `entra`: the Azure CLI, for scripts, unless you leave it out. Add that of a scheduler.')
+@description('Optional. With `entra`: client ids of the applications that may get a token for a caller. The default is the Azure CLI, for scripts. Add the client id of a scheduler.')
 param entraAllowedApplications array = ['04b07795-8ddb-461a-bbee-02f9e1bf7b46']
 
 @description('Optional. Data region of the Amplitude project.')
 @allowed(['eu', 'us'])
 param dataRegion string = 'eu'
 
-@description('Optional. Another export endpoint than Amplitude\'s own; empty for the region\'s.')
+@description('Optional. An export endpoint to use instead of Amplitude\'s. Empty means Amplitude\'s endpoint of the region.')
 param exportUrl string = ''
 
-@description('Optional. Container that the days land in.')
+@description('Optional. Container for the landed days.')
 @minLength(3)
 @maxLength(63)
 param containerName string = 'amplitude-events'
 
-@description('Optional. What is put before every blob name.')
+@description('Optional. Text in front of every blob name.')
 @maxLength(512)
 param prefix string = ''
 
@@ -134,12 +134,12 @@ param format string = 'json'
 @description('Optional. When the newest day is exported, as six-field NCRONTAB in UTC.')
 param schedule string = '0 30 3 * * *'
 
-@description('Optional. Queue of exports.')
+@description('Optional. Name of the queue of exports.')
 @minLength(3)
 @maxLength(56)
 param queueName string = 'amplitude-exports'
 
-@description('Optional. Days to look back for what is missing; 0 turns it off.')
+@description('Optional. How many days before yesterday the timer checks for missing days; 0 turns this off.')
 @minValue(0)
 @maxValue(366)
 param lookbackDays int = 7
@@ -148,10 +148,10 @@ param lookbackDays int = 7
 @allowed(['all', 'empty-hours', 'off'])
 param recheck string = 'all'
 
-@description('Optional. First day wanted, like 2025-11-04; empty for no limit.')
+@description('Optional. First day that you want, like 2025-11-04. Empty means no limit.')
 param startDate string = ''
 
-@description('Optional. Days that exported events are kept; 0 keeps them for ever.')
+@description('Optional. For how many days exported events are kept; 0 keeps them for ever.')
 @minValue(0)
 @maxValue(36500)
 param retentionDays int = 0
@@ -161,7 +161,7 @@ param retentionDays int = 0
 @maxValue(24)
 param windowHours int = 24
 
-@description('Optional. Attempts at one request.')
+@description('Optional. Attempts for one window within a try.')
 @minValue(1)
 @maxValue(100)
 param maxAttempts int = 5
@@ -169,22 +169,22 @@ param maxAttempts int = 5
 @description('Optional. Delay before the second attempt in seconds; decimals are allowed.')
 param retrySeconds string = '1'
 
-@description('Optional. Seconds that Amplitude may take before its first byte.')
+@description('Optional. For how many seconds to wait for data from Amplitude.')
 @minValue(1)
 @maxValue(3600)
 param readTimeoutSeconds int = 600
 
 var token = uniqueString(subscription().id, environmentName, location)
 var appName = 'func-amplitude-${token}'
-// What-if predicts only what it can name before the deployment. So names are made here and handed to the modules, and
-// never come from another module's output.
+// What-if can predict only resources whose names are known before the deployment. So names are made here and passed to the
+// modules, and never come from the output of another module.
 var identityName = 'id-amplitude-${token}'
 var applicationInsightsName = 'appi-amplitude-${token}'
 var hostStorageName = 'sthost${token}'
 var dataStorageName = 'stdata${token}'
 var vaultName = 'kv-amp-${token}'
 
-// azd's AZURE_PRINCIPAL_ID would be that of the home tenant for a guest. The platform knows who is deploying here.
+// For a guest, azd's AZURE_PRINCIPAL_ID would be that of the home tenant. `deployer()` is right in every case.
 var keysHolderId = keysPrincipalId == 'none' ? '' : empty(keysPrincipalId) ? deployer().objectId : keysPrincipalId
 var tags = { 'azd-env-name': environmentName }
 
@@ -348,9 +348,9 @@ module app 'modules/app.bicep' = {
     entraClientId: entraClientId
     entraAllowedApplications: entraAllowedApplications
     settings: {
-      // References, not values. Until the secrets are there, the app gets this text and says which one is missing. The app
-      // could read the vault itself instead. It does not: that is one more library and one more request in every cold
-      // start, for what a refresh does at the one moment when it matters, the rotation of a key (docs/deploy.md).
+      // References, not values. Until the secrets exist, the app gets this text and says which one is missing. The app could
+      // also read the vault itself. That would need one more library and one more request in every cold start. A refresh is
+      // enough, because the value changes only when a key is rotated (docs/deploy.md).
       AMP_API_KEY: '@Microsoft.KeyVault(SecretUri=${vault.outputs.url}secrets/amplitude-api-key)'
       AMP_SECRET_KEY: '@Microsoft.KeyVault(SecretUri=${vault.outputs.url}secrets/amplitude-secret-key)'
       AMP_DATA_REGION: dataRegion
@@ -417,11 +417,11 @@ output FUNCTION_APP_NAME string = app.outputs.name
 @description('URL of the function app.')
 output FUNCTION_APP_URL string = app.outputs.url
 
-@description('Vault that the Amplitude keys belong into.')
+@description('Name of the vault for the Amplitude keys.')
 output KEY_VAULT_NAME string = vault.outputs.name
 
-@description('Storage account that the days land in.')
+@description('Name of the storage account for the landed days.')
 output DATA_STORAGE_ACCOUNT string = dataStorage.outputs.name
 
-@description('Container that the days land in.')
+@description('Container for the landed days.')
 output EVENTS_CONTAINER string = containerName

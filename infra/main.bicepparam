@@ -1,5 +1,5 @@
-// Values come from azd's environment: `azd env set NAME VALUE`. None of them is a secret; the Amplitude keys go
-// straight into the vault. Each default here is that of main.bicep.
+// Values come from azd's environment: `azd env set NAME VALUE`. None of them is a secret: the Amplitude keys go
+// directly into the vault. The defaults here are those of main.bicep.
 
 using 'main.bicep'
 

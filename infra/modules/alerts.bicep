@@ -1,4 +1,4 @@
-// Who is told, and of what. The queries are separate files, so that you can run them in the portal and tests can run them.
+// The alerts and their receivers. The queries are separate files, so that you and the tests can run them.
 
 @description('Required. Start of the names of the alert rules.')
 param name string
@@ -15,7 +15,7 @@ param workspaceId string
 @description('Required. Address that alerts are sent to.')
 param email string
 
-@description('Required. Resource ids of existing action groups that hear of the same alerts.')
+@description('Required. Resource ids of existing action groups that also get the alerts.')
 param actionGroupIds array
 
 @description('Required. Name of the Application Insights resource.')
@@ -105,7 +105,7 @@ var rules = [
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   name: '${name}-people'
-  location: location // `global` would keep the address, and handle alerts, in other regions too
+  location: location // with `global`, Azure would also store the address and handle alerts in other regions
   tags: tags
   properties: {
     enabled: true
@@ -134,9 +134,9 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       scopes: [workspaceId]
       evaluationFrequency: rule.frequency
       windowSize: rule.window
-      overrideQueryTimeRange: rule.timeRange // null: just the window
+      overrideQueryTimeRange: rule.timeRange // null: the window only
       autoMitigate: true
-      // In an empty subscription a table may only come into being with its first row.
+      // In an empty subscription, a table may not exist before its first row.
       skipQueryValidation: true
       criteria: {
         allOf: [

@@ -86,7 +86,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
       name: queueName
     }
 
-    // The host would make it with the first message that it gives up. `give_up` reads it from the start.
+    // The host would create it with the first message that it gives up. But `give_up` reads it from the start.
     resource poison 'queues' = {
       name: '${queueName}-poison'
     }
@@ -124,8 +124,8 @@ resource readerPeeks 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (
   }
 }
 
-// Only writes: reads are the host's polling, and cost more than they tell. A message that is put into the poison queue is a
-// write, and an alert reads this log.
+// Only writes. Reads are the host's polling: their log would be expensive and of no use. A message that is put into the poison
+// queue is a write, and an alert reads this log.
 resource queueLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: account::queues
   name: 'to-workspace'

@@ -12,7 +12,7 @@ param location string
 @description('Required. Tags of every resource.')
 param tags object
 
-@description('Required. Forbids that the deleted vault is purged. It cannot be turned off again.')
+@description('Required. Purge protection: nobody can purge the deleted vault. It cannot be turned off again.')
 param protect bool
 
 @description('Required. Turns access from public networks off; a private endpoint takes its place.')
@@ -30,7 +30,7 @@ param appPrincipalId string
 @description('Required. Object id of the person, group or service principal that may set the secrets; empty for nobody new.')
 param keysPrincipalId string
 
-@description('Required. What `keysPrincipalId` is; empty to let Azure look it up.')
+@description('Required. Type of `keysPrincipalId`; if empty, Azure looks it up.')
 @allowed(['', 'Group', 'ServicePrincipal', 'User'])
 param keysPrincipalType string
 
@@ -52,13 +52,13 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
     }
     enableRbacAuthorization: true
     enableSoftDelete: true
-    // Fixed when the vault is made, so it is the longest from the start.
+    // This cannot be changed later, so it is the maximum from the start.
     softDeleteRetentionInDays: 90
-    // Azure knows no "off" once it has been on, and refuses false: leave it out instead.
+    // Once it was on, Azure refuses `false`: leave it out instead.
     enablePurgeProtection: protect ? true : null
     publicNetworkAccess: privateNetworking && empty(allowedIpAddresses) ? 'Disabled' : 'Enabled'
     networkAcls: {
-      // The platform resolves the app's Key Vault references through the app's own network, so nothing need bypass.
+      // Azure resolves the app's Key Vault references through the app's own network, so nothing has to bypass the firewall.
       bypass: 'None'
       defaultAction: privateNetworking ? 'Deny' : 'Allow'
       ipRules: [
@@ -92,8 +92,8 @@ resource keysAreSet 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!
       roleIds['Key Vault Secrets Officer']
     )
     principalId: keysPrincipalId
-    // A wrong type fails the deployment (UnmatchedPrincipalType), and nothing tells a template what its deployer is.
-    // Without one, Azure looks the principal up; that is only unreliable for a principal that was made a moment ago.
+    // With a wrong type the deployment fails (UnmatchedPrincipalType), and a template cannot find out the type of its deployer.
+    // Without a type, Azure looks the principal up. This is unreliable only for a principal that was just created.
     principalType: empty(keysPrincipalType) ? null : keysPrincipalType
   }
 }

@@ -1,4 +1,4 @@
-// A page in the portal: what ran, how long, how much, and what failed.
+// A page in the portal: runs, their duration, their volume, and failures.
 
 @description('Required. Title of the workbook.')
 param title string
