@@ -28,7 +28,7 @@ received: list[int] = []
 def check_stop() -> None:
     """Raise Interrupted if the process is to end."""
     if received:
-        raise Interrupted("A signal stopped the run. From the queue it comes back by itself; else run the day again.")
+        raise Interrupted("A signal stopped the run. A run from the queue comes back by itself; run any other again.")
 
 
 def wait_for(event: threading.Event, seconds: float = math.inf) -> bool:

@@ -168,12 +168,14 @@ def test_an_interrupted_run_is_failed_and_gives_its_lock_back(  # noqa: PLR0913 
 def test_a_wait_between_two_tries_can_be_interrupted(
     simulator: Simulator, exports: Exports, reader: Reader, before: Landed
 ) -> None:
+    """A range ends there, too: its other days are not asked for."""
     simulator.fail(too_many_requests(300))
-    with exports.start("export", str(DAY), "-v") as process:
+    with exports.start("export", "--from", str(DAY), "--to", str(DAY + timedelta(days=1)), "-v") as process:
         assert process.stderr
         while "window_retry" not in process.stderr.readline():
             pass
         assert end(process, signal.SIGINT) == codes.INTERRUPTED
+    assert len(simulator.requests) == 1
     assert not reader.is_locked(DAY)
     assert reader.outcome(DAY) == ("failed", "Interrupted")
     assert reader.files(DAY) == before
