@@ -231,7 +231,9 @@ class Settings:
 _FIELDS: Mapping[str, _Setting] = {
     one.name: one.metadata["setting"] for one in fields(Settings) if "setting" in one.metadata
 }
+"""The settings by field."""
 _SETTINGS = {setting.name: setting for setting in _FIELDS.values()}
+"""The settings by name."""
 
 
 def binding_schedule(environ: Mapping[str, str]) -> str:
@@ -255,18 +257,14 @@ def sign_in_problem(environ: Mapping[str, str]) -> str:
     It concerns the routes alone: the timer and the queues go on.
     """
     problems: list[str] = []
-    if _read(environ, "EXPORT_HTTP_AUTH", problems) == "entra":
-        if environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
-            return ""
-        return (
-            "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so "
-            "anyone could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to "
-            "function"
-        )
+    relied_on = _read(environ, "EXPORT_HTTP_AUTH", problems) == "entra"
+    if problems:
+        return f"{problems[0]}. Until this is fixed, the routes refuse every request; the nightly export goes on"
+    if not relied_on or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
+        return ""
     return (
-        f"{problems[0]}. Until this is fixed, the routes refuse every request; the nightly export goes on"
-        if problems
-        else ""
+        "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so anyone "
+        "could claim to be signed in: turn on App Service authentication, or set EXPORT_HTTP_AUTH to function"
     )
 
 

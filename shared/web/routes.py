@@ -238,7 +238,7 @@ def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
 
 
 def _range(app: App, request: func.HttpRequest, needed_by: str = "") -> tuple[date, date]:
-    """The days `from` and `to`, or else the last ones. `needed_by`: what does not go without both of them."""
+    """The first and the last day of a request; by default the newest days. `needed_by`: what requires both."""
     given = {name: parse_day(request.params[name]) for name in ("from", "to") if name in request.params}
     if needed_by and len(given) < 2:  # noqa: PLR2004 - both
         example = f"{request.method} /api/exports?from=2025-11-01&to=2025-11-30"
