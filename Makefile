@@ -3,10 +3,10 @@
 
 PY := .venv/bin/python
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: ## what `make run` needs: Python packages, the storage emulator
+setup: ## install what `make run` needs: Python packages and the storage emulator
 	@local/setup.sh
 
 setup-tests:
@@ -15,33 +15,33 @@ setup-tests:
 run: setup ## export yesterday on this machine and show what landed (STAY=1: a week, and a page; SIZE=2GB)
 	@$(PY) -m local run $(if $(STAY),--stay) $(if $(SIZE),--size $(SIZE))
 
-test: setup-tests ## all tests, those on real emulators included (COVERAGE=1: fails below the floor in pyproject.toml)
+test: setup-tests ## run all tests, including those on real emulators (COVERAGE=1: fail below the floor in pyproject.toml)
 	@$(PY) -m pytest -n auto --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
 
-test-3.12: ## the unit tests on Python 3.12
+test-3.12: ## run the unit tests on Python 3.12
 	@local/setup.sh 3.12
 	@.venv-3.12/bin/python -m pytest tests/unit
 
-soak: setup-tests ## what takes long: thousands of kills, long fuzzing, big days
+soak: setup-tests ## run the slow tests: thousands of kills, long fuzzing, big days
 	@$(PY) -m pytest -n auto --dist loadfile -m soak
 
-lint: setup ## style
+lint: setup ## check the style
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 
-types: setup ## strict types
+types: setup ## check the types
 	@$(PY) -m mypy
 
-package: setup ## the command line as a package; installs it into a fresh environment and calls it
+package: setup ## build the command line as a package, install it into a fresh environment, and call it
 	@local/package.sh
 
-bench: setup ## this project beside what people do today and the limit
+bench: setup ## measure this project, the ways people export today, and the limit
 	@$(PY) -m bench
 
-infra: setup-tests ## every check of templates, queries and workflows that this machine can run
+infra: setup-tests ## check templates, queries and workflows, as far as this machine can
 	@infra/check.sh
 
-audit: setup ## secrets in the tree, known weaknesses of dependencies
+audit: setup ## look for secrets in the files, and for known vulnerabilities of dependencies
 	@.ci/audit
 
 lock: setup ## pin the requirements again
@@ -49,6 +49,6 @@ lock: setup ## pin the requirements again
 		$(PY) -m uv pip compile --quiet --upgrade --universal --python-version $${set#*:} --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" $${set%:*}.in -o $${set%:*}.txt; done
 
-clean: ## removes what setting up and running left
+clean: ## remove everything that setup and runs have created
 	@rm -rf .venv .venv-3.12 .venv-checkov .run .pytest_cache .mypy_cache .ruff_cache .hypothesis local/emulator/node_modules tests/browser/node_modules tests/infra/kusto/node_modules \
 		landed downstream/target downstream/logs downstream/*.duckdb downstream/*.duckdb.wal build dist *.egg-info

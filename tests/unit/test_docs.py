@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from local.simulator import EVENTS_PER_HOUR, Simulator
 from shared import errors
 from shared.settings import load_settings
 
@@ -26,6 +29,18 @@ def settings_read() -> set[str]:
 def test_the_readme_names_every_setting_and_no_other() -> None:
     rows = re.findall(r"^\| (`(?:AMP|EXPORT)_.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == settings_read()
+
+
+def test_the_sample_in_the_readme_is_a_real_day() -> None:
+    """Its figures and its first event are those of the simulator's 4 November 2025."""
+    text = (ROOT / "README.md").read_text()
+    files = Simulator(events_per_hour=EVENTS_PER_HOUR).member_bytes(date(2025, 11, 4))
+    first, whole = files[0, 0], b"".join(files.values())
+    digest = hashlib.sha256(first).hexdigest()[:8]
+    assert f'"bytes": {len(first)}, "events": {first.count(b"\n")}, "sha256": "{digest}…"' in text
+    assert f'"totals": {{"files": 24, "bytes": {len(whole)}, "events": {whole.count(b"\n")}, ' in text
+    shown = re.findall(r'^\{"\$insert_id.*$', text, re.MULTILINE)
+    assert re.fullmatch(".*".join(map(re.escape, shown[0].split("…"))), first.decode().partition("\n")[0])
 
 
 def test_the_settings_example_works_as_it_is() -> None:
