@@ -43,6 +43,10 @@ class AzuriteError(Exception):
     """The emulator did not start; the message contains its output."""
 
 
+class FolderInUse(AzuriteError):
+    """Another emulator uses the folder."""
+
+
 class Azurite:
     """An emulator that runs from `start` to `stop`; a context manager that does both.
 
@@ -76,7 +80,7 @@ class Azurite:
         """Start it and wait until all its ports answer.
 
         Raises:
-            AzuriteError: it did not start, or another emulator uses the folder.
+            AzuriteError: it did not start; FolderInUse if another emulator uses the folder.
 
         """
         self._output = tempfile.NamedTemporaryFile(prefix="azurite-")  # noqa: SIM115 - closed by stop
@@ -188,7 +192,7 @@ class Azurite:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise AzuriteError(f"Another emulator uses {self._location}: stop it, or name another folder.") from None
+            raise FolderInUse(f"Another emulator uses {self._location}: stop it, or name another folder.") from None
 
 
 def _node() -> Path:

@@ -29,21 +29,20 @@ import requests
 from azure.storage.blob import ContainerClient
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cli.progress import PLAIN_SECONDS
+from cli.progress import ExportProgress
 from cli.settings import find_settings
-from local.azurite import DEFAULT_PORTS, KEY, Azurite, AzuriteError
+from local.azurite import DEFAULT_PORTS, KEY, Azurite, AzuriteError, FolderInUse
 from local.host import FunctionsHost
 from local.simulator import EVENTS_PER_HOUR, Fault, Simulator
 from local.simulator.answers import Asked
 from shared.dates import DAY, HOURS, newest_complete_day
+from shared.export.fetch import Progress
 from shared.runs.runs import utc_now
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ROOT / ".run"
-SETTINGS = RUN / "settings.env"
 SAMPLE_CHARACTERS = 400
 FOLLOW_SECONDS = 7200
 EVENT_BYTES = 2000
@@ -110,7 +109,9 @@ def run(console: Console, *, stay: bool, size: int | None = None) -> int:
         if not stay:
             console.print("\n`make run STAY=1` exports a week, and keeps a page open that shows what has landed.")
             return 0 if manifest is not None else 1
-        _invite(console, host, environ, day)
+        settings = RUN / f"settings-{host.url.rpartition(':')[2]}.env"
+        stack.callback(settings.unlink, missing_ok=True)
+        _invite(console, host, environ, day, settings)
         return _watch(console, host)
 
 
@@ -126,7 +127,7 @@ def _environment(stack: ExitStack, console: Console, day: date, size: int | None
     simulated = environ.get("AMP_API_KEY", "") in _MADE_UP
     # Real events need another account key: with the emulator's public key, any page in a browser could read them.
     account_key = KEY if simulated else _own_key(RUN / "azurite-real.key")
-    azurite = _azurite(stack, console, RUN / ("azurite" if simulated else "azurite-real"), account_key)
+    azurite = open_emulator(stack, console, RUN / ("azurite" if simulated else "azurite-real"), account_key)
     environ |= {"AzureWebJobsStorage": azurite.connection_string, "EXPORT_STORAGE": azurite.connection_string}
     environ.pop("EXPORT_STORAGE__blobServiceUri", None)
     if simulated:
@@ -138,17 +139,15 @@ def _environment(stack: ExitStack, console: Console, day: date, size: int | None
     return environ, simulated
 
 
-def _azurite(stack: ExitStack, console: Console, folder: Path, account_key: str) -> Azurite:
+def open_emulator(stack: ExitStack, console: Console, folder: Path, account_key: str) -> Azurite:
     """The storage emulator. If another one is running, this one uses other ports and its own folder."""
     ports = DEFAULT_PORTS if all(_free(port) for port in DEFAULT_PORTS) else (0, 0, 0)
     try:
         azurite = stack.enter_context(Azurite(folder, ports=ports, account_key=account_key))
-    except AzuriteError:
-        if not (folder / ".lock").exists():
-            raise
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azurite-", dir=RUN)))
+    except FolderInUse:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azurite-", dir=folder.parent)))
         azurite = stack.enter_context(Azurite(folder, account_key=account_key))
-    console.print(f"Storage   the emulator Azurite, {azurite.blob_url} (data in {folder.relative_to(ROOT)})")
+    console.print(f"Storage   the emulator Azurite, {azurite.blob_url} (data in {os.path.relpath(folder, ROOT)})")
     return azurite
 
 
@@ -244,48 +243,31 @@ def _export(console: Console, host: Host, first: date, last: date, *, replace: b
         console.print(f"{answer.status_code}: {answer.text}", style="red", markup=False)
         return None
     manifest = None
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with ExportProgress(console) as shown:
         for queued in answer.json().get("runs", [answer.json()]):
-            manifest = _follow(console, bar, host, queued["date"])
+            with shown.of(date.fromisoformat(queued["date"])):
+                manifest = _follow(console, shown, host, queued["date"])
             if first != last:
                 console.print(f"  {queued['date']} {manifest['status'] if manifest else 'failed'}")
     return manifest
 
 
-def _follow(console: Console, bar: Progress, host: Host, day: str) -> dict[str, Any] | None:
-    """Show the progress of a day's run until its end. Returns its manifest, or None if it failed."""
-    task = bar.add_task(f"{day} queued", total=HOURS)
-    started = time.monotonic()
-    next_line = started + PLAIN_SECONDS
-    while time.monotonic() < started + FOLLOW_SECONDS:
+def _follow(console: Console, shown: ExportProgress, host: Host, day: str) -> dict[str, Any] | None:
+    """Follow the run of a day to its end. Returns its manifest, or None if it failed."""
+    give_up = time.monotonic() + FOLLOW_SECONDS
+    while time.monotonic() < give_up:
         status = host.request("GET", f"/{day}").json()
-        so_far = _describe(status)
-        bar.update(task, description=f"{day} {so_far}", completed=(status["progress"] or {}).get("hours_done", 0))
-        if not console.is_terminal and time.monotonic() >= next_line:
-            next_line += PLAIN_SECONDS
-            console.print(f"{day} {so_far}")
         if status["status"] in ("complete", "empty"):
-            bar.remove_task(task)
             manifest: dict[str, Any] = status["manifest"]
             return manifest
         if status["status"] == "failed" or (status["status"] == "queued" and status["error"]):
-            bar.remove_task(task)
             console.print(f"{status['error']['type']}: {status['error']['message']}", style="red", markup=False)
             return None
+        if status["status"] == "running":
+            shown.update(Progress(**(status["progress"] or {})))
         time.sleep(0.3)
     console.print(f"Still not done after {FOLLOW_SECONDS // 3600} hours: {host.url}/api/exports/{day}", style="red")
     return None
-
-
-def _describe(status: Mapping[str, Any]) -> str:
-    """A run's state and figures on one line."""
-    progress = status["progress"] or {}
-    if progress.get("retry_at"):
-        return f"waiting until {progress['retry_at']}: {progress.get('retry_reason', '')}"
-    moved = progress.get("bytes", 0)
-    figures = f" {moved / 1e6:,.0f} MB from {progress.get('download_bytes', 0) / 1e6:,.0f} MB" if moved else ""
-    return f"{status['status']}{figures}"
 
 
 def _show(console: Console, manifest: dict[str, Any], environ: dict[str, str]) -> None:
@@ -322,16 +304,16 @@ def _free(port: int) -> bool:
     return True
 
 
-def _invite(console: Console, host: Host, environ: Mapping[str, str], day: date) -> None:
-    """Print the commands for a second terminal and open the page."""
+def _invite(console: Console, host: Host, environ: Mapping[str, str], day: date, settings: Path) -> None:
+    """Write the settings for a second terminal, print the commands for it, and open the page."""
     names = sorted(name for name in environ if name.startswith(("AMP_", "EXPORT_")))
-    with os.fdopen(os.open(SETTINGS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
+    with os.fdopen(os.open(settings, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
         output.writelines(f"{name}={shlex.quote(environ[name])}\n" for name in names)
     page = f"{host.url}/api/exports" + (f"?code={host.key}" if host.key else "")
     console.print(
         f"\nIs the data complete? {page}\n\n"
         f"In a second terminal, in {ROOT}:\n"
-        f"  set -a; . {SETTINGS.relative_to(ROOT)}; set +a          # use the settings of this run\n"
+        f"  set -a; . {settings.relative_to(ROOT)}; set +a    # use the settings of this run\n"
         "  .venv/bin/python -m local coverage            # what has landed\n"
         f"  .venv/bin/python -m local export {day} --replace\n"
         "  .venv/bin/python -m downstream.mirror landed  # copy it, then query it: docs/query.md\n\n"

@@ -51,14 +51,6 @@ def test_stopped_and_started_again_it_has_the_same_ports_and_the_data_of_its_fol
         assert container.download_blob("a").readall() == b"1"
 
 
-def test_two_never_share_a_folder(tmp_path: Path) -> None:
-    """Each would write over what the other has stored."""
-    with Azurite(tmp_path), pytest.raises(AzuriteError, match="Another emulator uses"):
-        Azurite(tmp_path).start()
-    with Azurite(tmp_path):
-        pass
-
-
 def test_real_events_are_not_left_under_the_public_key_or_for_other_users_to_read(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with Azurite(folder, account_key=secrets.token_hex(32)) as azurite, container_of(azurite) as container:

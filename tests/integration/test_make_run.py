@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from azure.storage.blob import BlobServiceClient, ContainerClient
+from rich.console import Console
+
+from local.azurite import KEY
+from local.run import open_emulator
 from shared.dates import newest_complete_day
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +46,21 @@ def test_a_simulated_day_of_another_size_is_no_obstacle_and_a_proxy_is_not_asked
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "22 files" in done.stdout
+
+
+def test_two_at_once_never_share_a_folder(tmp_path: Path) -> None:
+    """What the first has landed stays whole; what the second lands goes with it."""
+    folder, console = tmp_path / "azurite", Console(quiet=True)
+    with ExitStack() as stack:
+        first, second = (open_emulator(stack, console, folder, KEY) for _ in range(2))
+        for number, azurite in enumerate((first, second)):
+            with ContainerClient.from_connection_string(azurite.connection_string, f"of-{number}") as container:
+                container.create_container()
+    with ExitStack() as stack:
+        again = open_emulator(stack, console, folder, KEY)
+        with BlobServiceClient.from_connection_string(again.connection_string) as service:
+            assert [container.name for container in service.list_containers()] == ["of-0"]
+    assert [path.name for path in tmp_path.iterdir()] == ["azurite"]
 
 
 def test_the_benchmarks_options_get_through() -> None:
