@@ -20,9 +20,7 @@ type Deploy = Callable[[str], Deployed]
 
 type Check = Callable[[Deploy], None]
 
-needs_compiler = pytest.mark.skipif(
-    not snapshots.COMPILER, reason="no Bicep compiler on the PATH; the facts are tested without"
-)
+needs_compiler = pytest.mark.skipif(not snapshots.COMPILER, reason="no Bicep compiler: facts alone are tested")
 """`.ci/run` and GitHub's workflow fail without a compiler (infra/check.sh)."""
 
 FACTS: dict[str, tuple[Check, tuple[str, ...]]] = {}
@@ -89,7 +87,8 @@ def set_in(found: Deployed) -> dict[str, str]:
     return ours(settings["properties"])
 
 
-def each_setting_has_its_default_or_the_azd_variable_of_its_name(deploy: Deploy) -> None:
+def each_setting(deploy: Deploy) -> None:
+    """It has its default, or the value of the azd variable of its name."""
     found = set_in(deploy("default"))
     known = re.findall(r"\b(?:AMP|EXPORT)_[A-Z]\w+", (ROOT / "shared/settings.py").read_text())
     assert found.keys() == ours(dict.fromkeys(known, "")).keys()
@@ -98,10 +97,7 @@ def each_setting_has_its_default_or_the_azd_variable_of_its_name(deploy: Deploy)
 
 
 SETTINGS = "config/appsettings  ~(properties.)?(?!AMP_.*KEY)(AMP|EXPORT)_(?!STORAGE)"
-FACTS["each_setting"] = (
-    each_setting_has_its_default_or_the_azd_variable_of_its_name,
-    (f"default  {SETTINGS}", f"changed  {SETTINGS}"),
-)
+FACTS["each_setting"] = (each_setting, (f"default  {SETTINGS}", f"changed  {SETTINGS}"))
 FACTS["region"] = (all_is_in_one_region, ("default  **  location", "private-with-addresses  **  location"))
 
 
@@ -127,10 +123,8 @@ def broken_copies(found: Deployed, glob: str, path: str = "") -> Iterator[tuple[
             yield f"without {id_}", others
             yield f"with another id than {id_}", others | {f"{id_}-2": resource}
         elif path.endswith("?"):  # it is not there
-            yield (
-                f"with it in {id_}",
-                others | {id_: resource | {"properties": resource["properties"] | {path[:-1]: "x"}}},
-            )
+            with_it = resource | {"properties": resource["properties"] | {path[:-1]: "x"}}
+            yield f"with it in {id_}", others | {id_: with_it}
         else:
             broken = [each for where, each in variants(resource) if re.match(rf"(properties\.)?{below}", where)]
             yield from ((f"with another {id_}", others | {id_: each}) for each in broken)
@@ -209,17 +203,15 @@ def test_the_parameters_allow_no_other_region_and_only_what_the_code_takes() -> 
         for name, each in takes.items()
         if each["type"] != "array"
     }
+    names = {"due_hour": "missingDayHour", "least_percent": "lowVolumePercent", "most": "massDeletionCount"}
+    figures = {figure: extremes[name] for figure, name in names.items()}
     for n in range(3):
         chosen = [f"param {name} = {each[n % len(each)]!r}" for name, each in extremes.items() if each]
         found = compiled(templates() | {"main.bicepparam": needed}, {}, "\n".join(chosen))
         load_settings(set_in(found) | NEEDED | {"WEBSITE_AUTH_ENABLED": "True"})
         queries = str(like("scheduledQueryRules/*", found))
-        for figure, name in (
-            ("due_hour", "missingDayHour"),
-            ("least_percent", "lowVolumePercent"),
-            ("most", "massDeletionCount"),
-        ):
-            assert f"'let {figure} = {extremes[name][n % len(extremes[name])]};'" in queries
+        for figure, limits in figures.items():
+            assert f"'let {figure} = {limits[n % len(limits)]};'" in queries
 
 
 @needs_compiler

@@ -138,9 +138,8 @@ def test_a_day_that_is_due_is_missing_unless_an_export_of_it_ended_well(lines: l
 
 
 def test_each_run_given_up_is_told_with_its_cause_and_nothing_that_only_speaks_of_one(lines: list[Line]) -> None:
-    told = {
-        (row["event"], row["day"], row["run_id"] or "", row["error_message"]) for row in answer("day-given-up", lines)
-    }
+    rows = answer("day-given-up", lines)
+    told = {(row["event"], row["day"], row["run_id"] or "", row["error_message"]) for row in rows}
     ends = of(lines, "run_failed", "settings_invalid")
     assert told == {(e["event"], e.get("date", "none"), e.get("run_id", ""), e["error_message"]) for e in ends}
     assert [line.get("error_type") for line in ends] == ["BadCredentials", None]
