@@ -7,6 +7,7 @@ its library.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.blob import (
     BlobBlock,
+    BlobClient,
     BlobLeaseClient,
     BlobPrefix,
     ContainerClient,
@@ -107,6 +109,7 @@ class Container:
 
     def __init__(self, client: ContainerClient) -> None:
         self._client = client
+        self._thread = threading.local()
 
     @property
     def name(self) -> str:
@@ -127,7 +130,7 @@ class Container:
         """Upload one block. It is invisible until it is committed. The storage deletes it after a week."""
         body = _Body(pieces)
         with translated(name, "stage a block"):
-            self._client.get_blob_client(name).stage_block(block_id, body, length=len(body))
+            self._blob(name).stage_block(block_id, body, length=len(body))
 
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
         """Make a blob of staged blocks, unless a blob with this name exists.
@@ -139,7 +142,7 @@ class Container:
             ConditionNotMet: another blob has this name.
 
         """
-        blob = self._client.get_blob_client(name)
+        blob = self._blob(name)
         try:
             with translated(name, "commit"):
                 blob.commit_block_list(
@@ -153,6 +156,15 @@ class Container:
                 there = dict(blob.get_blob_properties().metadata)
             if there != dict(metadata):
                 raise
+
+    def _blob(self, name: str) -> BlobClient:
+        """A client of this blob, until the calling thread asks for the next: making one takes as long as a request."""
+        blob: BlobClient | None = getattr(self._thread, "blob", None)
+        if blob is None:
+            blob = self._thread.blob = self._client.get_blob_client(name)
+        blob.blob_name = name
+        blob.location_mode = blob.location_mode  # makes it see its new URL
+        return blob
 
     def delete(self, name: str, *, only: Document | None = None) -> bool:
         """Delete a blob and its snapshots; False if it did not exist. With `only`, the blob must be unchanged.

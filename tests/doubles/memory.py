@@ -193,12 +193,13 @@ class Download:
         return self.data
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MemoryBlob:
-    """One blob of a container."""
+    """One blob of a container; like the library's, it becomes another by another name."""
 
     container: MemoryClient
     blob_name: str
+    location_mode: str = "primary"
 
     def stage_block(self, block_id: str, data: Iterable[bytes], length: int) -> None:
         """Keep a block, invisible until it is committed."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import requests
+from azure.storage.blob import ContainerClient
 
 from bench.cold_start import import_ratio
 from bench.days import Volume
@@ -16,7 +18,8 @@ from shared.amplitude import Amplitude
 from shared.archive.gunzip import PIECE_OUT
 from shared.archive.members import Archive
 from shared.dates import whole_day
-from shared.settings import load_settings
+from shared.settings import load_settings, load_storage_settings
+from shared.storage.connect import IDLE_STEPS, Adapter, open_client
 from shared.storage.uploader import BLOCK_BYTES, BYTES_IN_FLIGHT, THREADS, Uploader
 
 DAY = date(2025, 11, 4)
@@ -99,3 +102,22 @@ def test_nobody_reads_ahead_of_a_storage_that_stands_still(simulator: Simulator)
 def test_a_cold_start_waits_for_the_sdks_and_little_more() -> None:
     """Heavy imports stand only where they are used."""
     assert import_ratio(5) <= 1.3
+
+
+def test_a_request_to_the_storage_runs_no_idle_steps() -> None:
+    """Each name is that of a step of the library's pipeline, and none is left in ours."""
+    settings = load_storage_settings({"EXPORT_STORAGE": "UseDevelopmentStorage=true"})
+    usual = ContainerClient.from_connection_string("UseDevelopmentStorage=true", "any")
+    assert _steps(usual) - _steps(open_client(settings)) == IDLE_STEPS
+
+
+def _steps(client: ContainerClient) -> set[str]:
+    return {type(getattr(step, "_policy", step)).__name__ for step in client._pipeline._impl_policies}  # noqa: SLF001
+
+
+def test_connections_to_the_storage_share_one_loaded_ca_bundle() -> None:
+    adapter, request = Adapter(), requests.Request("PUT", "https://storage.example/").prepare()
+    pools: list[Any] = [adapter.get_connection_with_tls_context(request, verify=True) for _ in range(2)]
+    contexts = [pool.conn_kw["ssl_context"] for pool in pools]
+    assert contexts[0].get_ca_certs()
+    assert contexts[0] is contexts[1]
