@@ -298,9 +298,9 @@ class Calendar:
     def headline(self) -> str:
         """One sentence that says whether the data is complete."""
         if self.unwanted and not self.wanted:
-            return "Nothing has been exported yet" if self.since == date.max else "Nothing was asked for in this range"
+            return "Nothing has been exported yet" if self.since == date.max else "No day of this range was requested"
         if not self.wanted:
-            return "Nothing is wanted in this range"
+            return "No day of this range is wanted"
         if self.landed < self.wanted:
             return f"{self.landed} of {self.wanted} days have landed"
         return f"All {self.wanted} days have landed" if self.wanted > 1 else "The day has landed"
@@ -315,7 +315,7 @@ class Calendar:
 
 
 def read_calendar(container: Container, settings: Settings, first: date, last: date, now: datetime) -> Calendar:
-    """The same days as they are shown. Without a start date, nobody misses those before the first ever asked for."""
+    """Read a calendar. Without a start date, days before the first requested one do not count as missing."""
     days = read_coverage(container, settings, first, last, now)
     since = date.min if settings.start_date else _first_known(container, Names(settings.prefix))
     return Calendar(days, first, last, now, since)

@@ -88,7 +88,7 @@ LATE = NOW + timedelta(hours=1)
             one(known(FIRST, "missing"), since=LAST),
             "before",
             "never asked for",
-            "Nothing was asked for in this range",
+            "No day of this range was requested",
             "",
         ),
         (
@@ -100,7 +100,7 @@ LATE = NOW + timedelta(hours=1)
         ),
         (one(known(FIRST, "missing"), since=FIRST), "missing", "missing", "0 of 1 days have landed", "missing"),
         (one(known(FIRST, "queued"), since=LAST), "queued", "queued", "0 of 1 days have landed", ""),
-        (one(known(FIRST, "expired"), since=LAST), "expired", "expired", "Nothing is wanted in this range", ""),
+        (one(known(FIRST, "expired"), since=LAST), "expired", "expired", "No day of this range is wanted", ""),
     ],
 )
 def test_the_page_and_the_terminal_give_the_same_answer(
@@ -139,4 +139,4 @@ def test_hostile_text_neither_steers_the_terminal_nor_is_taken_for_markup(*, col
 
 
 def test_no_days_are_no_error() -> None:
-    assert "Nothing is wanted in this range" in printed([])
+    assert "No day of this range is wanted" in printed([])

@@ -90,7 +90,7 @@ def test_the_headline_answers_whether_the_data_is_complete() -> None:
     assert headline(whole, missing) == "1 of 2 days have landed"
     assert headline(expired, missing) == "0 of 1 days have landed"
     assert headline(expired, landed(FIRST + DAY)) == "The day has landed"
-    assert headline(expired) == headline() == "Nothing is wanted in this range"
+    assert headline(expired) == headline() == "No day of this range is wanted"
 
 
 def test_each_state_has_a_glyph_of_its_own_and_is_named_for_a_screen_reader() -> None:
@@ -164,7 +164,7 @@ def test_days_before_the_first_that_anybody_asked_for_are_nobodys_loss() -> None
     assert [need.text for need in calendar.needs] == ["30 November 2025"]
     assert {("missing", "missing", 1), ("before", "never asked for", 3)} < set(calendar.legend)
     page = Parsed(coverage_page(calendar)[0])
-    assert "Nobody has asked for 1 to 3 November 2025 yet." in page.text
+    assert "Never requested: 1 to 3 November 2025." in page.text
     assert page.find("button", **{"data-do": "missing", "data-from": "2025-11-01", "data-to": "2025-11-03"})
     assert Calendar(days[:3], FIRST, LAST, NOW, since=date.max).headline == "Nothing has been exported yet"
 
@@ -269,7 +269,7 @@ def test_a_day_page_of_a_failed_run_says_what_to_do_and_leaves_the_landed_day_in
     page = Parsed(day_page(document, NOW)[0])
     assert "in the middle of 187520_2025-11-15_7#0" in page.text
     assert advice(error) in page.text
-    assert "The landed day is not touched by a run that fails." in page.text
+    assert "A failed run does not change the landed day." in page.text
     assert "Latest run: failed" in page.text
     assert "complete" in page.text
     assert [b["data-do"] for b in page.find("button") if "data-do" in b] == ["run"]
@@ -328,13 +328,13 @@ def test_a_day_page_offers_its_manifest_and_its_log() -> None:
 
 def test_a_day_that_grew_says_by_how_much_as_far_as_that_is_known() -> None:
     day = answer(SATURDAY)
-    says = "The day has grown: 5,678 events more than in the export before."
+    says = "The day has 5,678 more events than in the previous export."
     assert says in day_page(day, NOW)[0]
     assert says in coverage_page(Calendar([day], FIRST, LAST, NOW))[0]
     assert day.landed
     for before in (None, day.landed.events, day.landed.events + 1):
         same = replace(day, landed=replace(day.landed, events_before=before))
-        assert "The day has grown" not in day_page(same, NOW)[0]
+        assert "more events than in the previous" not in day_page(same, NOW)[0]
 
 
 @given(st.text(st.characters(), max_size=40))

@@ -21,7 +21,7 @@
   async function problem(answer) {
     if (!answer) return "the app does not answer. Try again.";
     const body = await answer.json().catch(() => null);
-    return body?.detail || `the app answers ${answer.status}. Is the key still right?`;
+    return body?.detail || `the app answers ${answer.status}. Is the key still valid?`;
   }
 
   const refused = async (of, what, answer) => tell(of, `${what}: ${await problem(answer)}`, { kind: "bad" });
@@ -131,7 +131,7 @@
   }
 
   async function run(day, { url }, replacing) {
-    tell(day, "asking for a run …");
+    tell(day, "requesting a run …");
     const answer = await ask(replacing ? `${url}?replace=true` : url, "application/json", "POST");
     if (answer?.status === 202 || answer?.status === 409) await follow(day, { url });
     else await refused(day, "not started", answer);
@@ -142,7 +142,7 @@
       const answer = await ask(url);
       if (answer && !answer.ok && answer.status < 500) return refused(day, "lost", answer);
       const state = answer?.ok ? await answer.json().catch(() => null) : null;
-      if (!state) tell(day, "no answer just now, asking again …");
+      if (!state) tell(day, "no answer, trying again …");
       else if (!["queued", "running"].includes(state.status)) return finish(day, state);
       else progress(day, state);
       await pause(wait);
@@ -186,7 +186,7 @@
 
   // All missing days of a range: one request, then one look at the range every few seconds.
   async function runMissing(of, { url, from, to }) {
-    tell(of, "asking for the runs …");
+    tell(of, "requesting the runs …");
     const range = `${url}?from=${from}&to=${to}`, answer = await ask(`${range}&missing=true`, "application/json", "POST");
     if (!answer?.ok) return refused(of, "not started", answer);
     const asked = new Set((await answer.json()).runs.map((run) => run.date));
@@ -216,7 +216,7 @@
   function show(text) {
     const fresh = new DOMParser().parseFromString(text, "text/html"), focused = document.activeElement?.id;
     const main = fresh.getElementById("main");
-    if (!main) return tell("page", "the platform did not accept the key. Open the page with its key again.", { kind: "bad" });
+    if (!main) return tell("page", "Azure did not accept the key. Open the page again, with the right key.", { kind: "bad" });
     document.getElementById("main").replaceWith(main);
     document.title = fresh.title;
     shown = location.pathname + location.search;
