@@ -41,7 +41,8 @@ class _Coverage:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.calendar.headline, "bold")
-        yield Text(f"{number(self.calendar.events)} events, {size(self.calendar.bytes)} decompressed")
+        total = self.calendar.total
+        yield Text(f"{number(total.events)} events, {size(total.bytes)} decompressed")
         yield Text()
         yield from self._graph(options.max_width)
         yield _legend(self.calendar)

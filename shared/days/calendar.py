@@ -245,19 +245,15 @@ class Calendar:
         return sum(day.state.landed for day in self.known)
 
     @property
-    def events(self) -> int:
-        """Events of all days."""
-        return sum(_events(day) for day in self.known)
-
-    @property
-    def bytes(self) -> int:
-        """Decompressed bytes of all days."""
-        return sum(day.landed.bytes for day in self.known if day.landed)
-
-    @property
-    def files(self) -> int:
-        """Files of all days."""
-        return sum(day.landed.files for day in self.known if day.landed)
+    def total(self) -> Landed:
+        """The figures of all days together."""
+        found = [day.landed for day in self.known if day.landed]
+        return Landed(
+            State.COMPLETE,
+            events=sum(one.events for one in found),
+            bytes=sum(one.bytes for one in found),
+            files=sum(one.files for one in found),
+        )
 
     @property
     def wanted(self) -> int:
