@@ -12,9 +12,10 @@ from bench.cold_start import import_ratio
 from bench.measure import GB, Bench, Contender, Figures, open_bench, run_rounds
 from bench.scale import scale_out
 from bench.servers import ROOT
+from bench.years import measure_years
 
 DOCS = ROOT / "docs"
-SECTIONS = ("side", "growth", "parts", "scale")
+SECTIONS = ("side", "growth", "parts", "instances", "years", "scale")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,16 +24,20 @@ def main(arguments: list[str] | None = None) -> int:
     side = plan.contenders(round(options.size * GB)) if "side" in options.only else []
     grown = plan.growth(largest=options.long) if "growth" in options.only else []
     parts = plan.parts() if "parts" in options.only else []
+    small = plan.instances() if "instances" in options.only else []
     results = report.earlier(options.output)
     results.machine, results.rounds, results.missing = report.machine(), options.rounds, report.missing_tools()
-    with open_bench(ROOT / ".run" / "bench" / "days", [c.volume for c in (*side, *grown, *parts)]) as bench:
+    with open_bench(ROOT / ".run" / "bench" / "days", [c.volume for c in (*side, *grown, *parts, *small)]) as bench:
         results.side = _measure(bench, side, options.rounds) or results.side
         results.growth = _measure(bench, grown, options.rounds) or results.growth
         results.parts = _measure(bench, parts, options.rounds) or results.parts
+        results.instances = _measure(bench, small, options.rounds) or results.instances
+    if "years" in options.only:
+        results.years = measure_years(report.progress)
     if "scale" in options.only:
         results.scale = scale_out(lambda hosts, seconds: report.progress(f"{hosts} hosts: {seconds:.1f} s for 60 days"))
     if results.side:
-        results.goals = plan.goals(results.side, results.growth, import_ratio(options.rounds))
+        results.goals = plan.goals(results.side, results.growth, results.parts, import_ratio(options.rounds))
     print(results.to_markdown())
     from bench.plots import draw  # noqa: PLC0415 - takes memory and time that measuring does without
 

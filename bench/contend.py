@@ -1,12 +1,14 @@
 """`python -m bench.contend MODULE FUNCTION DAY`: one contender, measured from within its own process.
 
-Prints one line of JSON. The clock starts once everything is imported.
+Prints one line of JSON. The clock starts once everything is imported. `BENCH_CORES` and `BENCH_MIB` in the environment
+make this process a small instance: so many processors, and so much address space.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import resource
 import sys
@@ -22,6 +24,10 @@ _SELF = resource.RUSAGE_SELF
 def main() -> None:
     """Run and measure it."""
     module, function, day = sys.argv[1:]
+    if cores := os.environ.get("BENCH_CORES"):
+        os.sched_setaffinity(0, range(int(cores)))
+    if mib := os.environ.get("BENCH_MIB"):
+        resource.setrlimit(resource.RLIMIT_AS, (int(mib) * 1024 * 1024,) * 2)
     contender: Callable[[date], int] = getattr(importlib.import_module(f"bench.contenders.{module}"), function)
     cpu_before, started = _cpu_seconds(), time.perf_counter()
     size = contender(date.fromisoformat(day))

@@ -17,6 +17,7 @@ import psutil
 from bench.contenders import tools
 from bench.measure import GB, MIB, Figures
 from bench.plan import PROJECT, Goal
+from bench.years import YearFigures
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
 
@@ -30,6 +31,8 @@ class Results:
     side: Mapping[str, Figures] = field(default_factory=dict)
     growth: Mapping[str, Figures] = field(default_factory=dict)
     parts: Mapping[str, Figures] = field(default_factory=dict)
+    instances: Mapping[str, Figures] = field(default_factory=dict)
+    years: Sequence[YearFigures] = ()
     scale: Mapping[int, float] = field(default_factory=dict)
     """Seconds for the backfill by number of hosts."""
     goals: Sequence[Goal] = ()
@@ -50,9 +53,12 @@ class Results:
             ("Side by side", self.side),
             ("A day grows", self.growth),
             ("1 GB in more files", self.parts),
+            ("1 GB in a small instance", self.instances),
         ):
             if figures:
                 text.append(_figures(title, figures))
+        if self.years:
+            text.append(_years(self.years))
         if self.scale:
             text.append(_scale(self.scale))
         return "\n\n".join(text) + "\n"
@@ -64,8 +70,9 @@ def earlier(folder: Path) -> Results:
     if not kept.exists():
         return Results(machine(), 0)
     data = json.loads(kept.read_text())
-    for part in ("side", "growth", "parts"):
-        data[part] = {name: Figures(**figures) for name, figures in data[part].items()}
+    for part in ("side", "growth", "parts", "instances"):
+        data[part] = {name: Figures(**figures) for name, figures in data.get(part, {}).items()}
+    data["years"] = [YearFigures(**figures) for figures in data.get("years", ())]
     data["scale"] = {int(hosts): seconds for hosts, seconds in data["scale"].items()}
     data["goals"] = [Goal(**goal) for goal in data["goals"]]
     return Results(**data)
@@ -132,6 +139,19 @@ def _goals(goals: Iterable[Goal]) -> str:
         for goal in goals
     )
     return _table(("Goal", "measured", "goal", "aim", ""), rows)
+
+
+def _years(years: Iterable[YearFigures]) -> str:
+    rows = (
+        (
+            f"{figures.what}, {figures.days:,} days landed",
+            str(figures.requests),
+            str(figures.lists),
+            f"{figures.seconds * 1000:,.0f}",
+        )
+        for figures in years
+    )
+    return _table(("Many days", "requests", "lists among them", "ms"), rows)
 
 
 def _scale(scale: Mapping[int, float]) -> str:
