@@ -74,6 +74,13 @@ def read_day(container: Container, names: Names, day: date) -> Day | None:
 
 
 def _by_day(container: Container, names: Names, kind: Kind, first: date, last: date) -> Mapping[date, Blob]:
-    common = os.path.commonprefix([str(first), str(last)])  # noqa: RUF071 - characters, not folders
-    found = {names.day_of(blob.name, kind): blob for blob in container.blobs(names.folder(kind) + common)}
-    return {day: blob for day, blob in found.items() if day is not None and first <= day <= last}
+    """The blobs of one kind by day. A list call for each year, so that other years cost nothing."""
+    found: dict[date, Blob] = {}
+    for year in range(first.year, last.year + 1):
+        ends = max(first, date(year, 1, 1)), min(last, date(year, 12, 31))
+        common = os.path.commonprefix(list(map(str, ends)))  # noqa: RUF071 - characters, not folders
+        for blob in container.blobs(names.folder(kind) + common):
+            day = names.day_of(blob.name, kind)
+            if day is not None and first <= day <= last:
+                found[day] = blob
+    return found

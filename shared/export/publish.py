@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from shared.dates import DAY
 from shared.days.documents import metadata_number
-from shared.days.manifest import LOW_VOLUME, LandedFile, Manifest, compare, compare_volume, empty_hours
+from shared.days.manifest import LOW_VOLUME, VOLUME_DAYS, LandedFile, Manifest, compare, compare_volume, empty_hours
 from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, StorageUnavailable
 from shared.export.fetch import FetchedWindow, StagedFile, Try
 from shared.log import RunLog, log
@@ -147,13 +148,18 @@ class DayExport:
         )
 
     def _volumes_before(self) -> list[int]:
-        """The number of events of each landed day before this one, latest last."""
-        found: list[tuple[date, int]] = []
-        for blob in self.container.blobs(self.names.folder("manifests")):
-            day = self.names.day_of(blob.name, "manifests")
-            if day is not None and day < self.try_.day and "events" in blob.metadata:
-                found.append((day, metadata_number(blob.metadata, "events")))
-        return [events for _, events in sorted(found)]
+        """The number of events of the landed days before this one, latest last: the last week's at least, if there."""
+        day = self.try_.day
+        month, month_before = f"{day:%Y-%m}", f"{day.replace(day=1) - DAY:%Y-%m}"
+        found: dict[date, int] = {}
+        for start in (month, month_before, ""):  # the last one lists all days: when few have landed
+            for blob in self.container.blobs(self.names.folder("manifests") + start):
+                landed = self.names.day_of(blob.name, "manifests")
+                if landed is not None and landed < day and "events" in blob.metadata:
+                    found[landed] = metadata_number(blob.metadata, "events")
+            if len(found) >= VOLUME_DAYS:
+                break
+        return [found[landed] for landed in sorted(found)]
 
     def _commit(self, commits: Sequence[StagedFile]) -> None:
         self.each([_call(self._commit_one, file) for file in commits])

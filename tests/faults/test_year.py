@@ -26,3 +26,4 @@ def test_a_year_is_read_by_a_handful_of_requests(container: ContainerClient, sce
     assert {(row.state, row.landed.events if row.landed else 0) for row in rows} == {("complete", 7)}
     assert {asked.what for asked in scene.proxy.requests} == {"list"}
     assert len(scene.proxy.requests) <= 4
+    assert {"manifests/date=2024-1", "manifests/date=2025-"} <= {asked.name for asked in scene.proxy.requests}

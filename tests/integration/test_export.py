@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import azure.functions as func
@@ -27,6 +27,29 @@ from shared.web import routes
 
 DAY = date(2025, 11, 4)
 WAIT_SECONDS = 60
+
+
+@pytest.mark.in_memory
+@pytest.mark.parametrize(
+    "before",
+    [
+        [DAY - timedelta(n) for n in (1, 2, 3, 4, 30, 31, 32, 33)],
+        [DAY - timedelta(n) for n in (1, 2, 40, 80, 120, 300, 700, 800)],
+    ],
+    ids=["in two months", "few and far between"],
+)
+def test_the_volume_is_compared_with_the_seven_landed_days_before(
+    environ: dict[str, str], container: ContainerClient, before: list[date]
+) -> None:
+    """However far back they are. Neither the day itself nor later ones count."""
+    events = {day: 100 + number for number, day in enumerate(before)} | {DAY + timedelta(1): 10**6}
+    for day, number in events.items():
+        figures = {"status": "complete", "events": str(number), "files": "1", "bytes": "1"}
+        container.upload_blob(f"manifests/date={day}.json", b"{}", metadata=figures)
+    with open_app(environ) as app:
+        first = app.runs.run_now(Order(DAY, trigger="test"))
+        second = app.runs.run_now(Order(DAY, trigger="test"))
+    assert [one.volume.median_events for one in (first, second) if one.volume] == [103, 103]
 
 
 @pytest.mark.in_memory
