@@ -31,7 +31,7 @@ MODULES_WITH = {
     "jinja2": {"web.pages"},
     "markupsafe": {"web.pages"},
     "requests": {"amplitude", "http", "storage.connect"},
-    "urllib3": {"amplitude", "http", "storage.errors"},
+    "urllib3": {"amplitude", "http", "storage.connect", "storage.errors"},
 }
 """The only third-party libraries, and the modules that may import each."""
 
