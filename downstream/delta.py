@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -34,8 +35,9 @@ from shared.storage.connect import credential, open_client
 
 ATTEMPTS = 5
 """How often a day is written if other writers or new exports keep overtaking it."""
-ROWS_IN_GROUP = 16 * 1024
+ROWS_IN_GROUP = 8 * 1024
 """The writer holds a row group in memory."""
+os.environ.setdefault("DELTARS_WRITER_BATCH_CHANNEL_SIZE", "1")  # fewer rows wait between its reader and its writer
 FILE_BYTES = 128 * 1024 * 1024
 _SCOPE = "https://storage.azure.com/.default"
 NO_TRY = -1

@@ -6,18 +6,16 @@ does not fit its column is null. In both cases `problem` says what is wrong.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from threading import local
+from typing import cast
 
 import duckdb
 import pyarrow as pa
 
-BATCH_BYTES = 2 * 1024 * 1024
-"""About how much text becomes one batch of rows; a line that is longer is a batch."""
-WORKERS = 2
+BATCH_BYTES = 512 * 1024
+"""About how much text is read at a time, or one line if it is longer."""
+ROWS_IN_BATCH = 256
 
 _TYPES = {
     "event_id": "bigint",
@@ -80,7 +78,7 @@ _PATHS = {
 def rows(pieces: Iterable[bytes], constants: Mapping[str, pa.Scalar]) -> Iterator[pa.RecordBatch]:
     """The rows of a file, given its decompressed bytes piece by piece.
 
-    Lazy: holds a few batches, whatever the size of the file. An early close waits for these.
+    Lazy: holds a few batches, whatever the size of the file. An error of the pieces comes through unchanged.
 
     Args:
         pieces: the decompressed bytes.
@@ -88,14 +86,25 @@ def rows(pieces: Iterable[bytes], constants: Mapping[str, pa.Scalar]) -> Iterato
             and `blob`.
 
     """
-    with ThreadPoolExecutor(WORKERS, "event rows") as workers:
-        parsing: deque[Future[pa.Table]] = deque()
-        for lines in _lines(pieces):
-            parsing.append(workers.submit(_parse, lines, constants))
-            if len(parsing) > WORKERS:
-                yield from parsing.popleft().result().to_batches()
-        while parsing:
-            yield from parsing.popleft().result().to_batches()
+    errors: list[Exception] = []
+
+    def texts() -> Iterator[pa.RecordBatch]:
+        try:
+            for lines in _lines(pieces):
+                yield from _text(lines, constants).to_batches()
+        except Exception as error:
+            errors.append(error)  # DuckDB makes a text of it
+            raise
+
+    stream = pa.RecordBatchReader.from_batches(_text([], constants).schema, texts())
+    with duckdb.connect(config={"threads": 1}) as database:
+        try:
+            for batch in _query(database, stream).to_arrow_reader(ROWS_IN_BATCH):
+                yield batch.cast(schema())
+        except Exception:
+            if errors:
+                raise errors[0] from None
+            raise
 
 
 @cache
@@ -107,17 +116,20 @@ def schema() -> pa.Schema:
         "export_hour": pa.scalar(None, pa.int32()),
         "blob": pa.scalar(None, pa.string()),
     }
-    return pa.schema(
-        field.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(field.type) else field
-        for field in _query([], constants).schema
-    )
+    with duckdb.connect() as database:
+        found = _query(database, _text([], constants)).to_arrow_table().schema
+    return pa.schema(f.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(f.type) else f for f in found)
+
+
+def _query(database: duckdb.DuckDBPyConnection, text: pa.Table | pa.RecordBatchReader) -> duckdb.DuckDBPyRelation:
+    return cast("duckdb.DuckDBPyRelation", database.from_arrow(text).query("lines", _SQL))
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Whole lines, some `BATCH_BYTES` at a time. A line of nothing but white space is no event."""
     kept: list[bytes] = []
     size = 0
-    for piece in pieces:
+    for piece in _cut(pieces):
         end = piece.rfind(b"\n") + 1
         size += len(piece)
         if size < BATCH_BYTES or not end:
@@ -129,23 +141,17 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
     yield _split(kept)
 
 
+def _cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    return (piece[start : start + BATCH_BYTES] for piece in pieces for start in range(0, len(piece), BATCH_BYTES))
+
+
 def _split(pieces: list[bytes]) -> list[bytes]:
     return [line for line in b"".join(pieces).split(b"\n") if line.strip()]
 
 
-def _parse(lines: list[bytes], constants: Mapping[str, pa.Scalar]) -> pa.Table:
-    return _query(lines, constants).cast(schema())
-
-
-_threads = local()
-
-
-def _query(lines: list[bytes], constants: Mapping[str, pa.Scalar]) -> pa.Table:
-    if not hasattr(_threads, "duckdb"):
-        _threads.duckdb = duckdb.connect(config={"threads": 1})  # a connection is for one thread at a time
+def _text(lines: list[bytes], constants: Mapping[str, pa.Scalar]) -> pa.Table:
     columns = {name: pa.repeat(value, len(lines)) for name, value in constants.items()}
-    text = pa.table({**columns, **_decoded(lines)})
-    return _threads.duckdb.from_arrow(text).query("lines", _SQL).to_arrow_table()
+    return pa.table({**columns, **_decoded(lines)})
 
 
 def _decoded(lines: list[bytes]) -> dict[str, pa.Array]:

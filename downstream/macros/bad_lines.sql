@@ -25,3 +25,12 @@
         {% endfor %}
     {% endif %}
 {% endmacro %}
+
+
+{# Names the variable that helps if a line was too long for DuckDB, which names only its own option. #}
+{% macro explain_long_lines(results) %}
+    {% for result in results if 'maximum_object_size' in (result.message or '') %}
+        {% do log("A line is longer than " ~ var('max_line_mb') ~ " MiB. Run this again with --vars 'max_line_mb: "
+                  ~ 2 * var('max_line_mb') ~ "', or a larger number.", info=true) %}
+    {% endfor %}
+{% endmacro %}

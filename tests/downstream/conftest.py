@@ -11,9 +11,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.downstream.landed import Landed
+from tests.downstream.landed import Landed, odd_days
 
 ROOT = Path(__file__).parents[2]
+
+
+PREFIX = "it's [web]*?%s/"
+"""What DuckDB would take for a pattern and a quote. All tests have it, so that dbt parses once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +25,27 @@ class Warehouse:
     """A database that dbt builds from a landed folder."""
 
     landed: Landed
-    home: Path
+    database: Path
     worker: subprocess.Popen[str]
+    shared: Path
+    """A folder of all tests. What dbt has parsed is there, which holds as long as the environment stays the same."""
     said: list[str] = field(default_factory=list)
 
-    def dbt(self, *command: str) -> dict[str, str]:
+    def dbt(self, *command: str, variables: str = "{}") -> dict[str, str]:
         """Run dbt; returns what became of each node, by its name."""
+        link = self.shared / "la[n]'ded"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.landed.folder)
         environ = {
-            "LANDED": str(self.landed.folder),
+            "LANDED": str(link),
             "EXPORT_PREFIX": self.landed.prefix,
-            "DOWNSTREAM_DB": str(self.home / "amplitude.duckdb"),
-            "DBT_TARGET_PATH": str(self.home / "target"),
-            "DBT_LOG_PATH": str(self.home / "logs"),
+            "DOWNSTREAM_DB": str(self.database),
+            "DBT_TARGET_PATH": str(self.shared / f"target {variables}"),
+            "DBT_LOG_PATH": str(self.shared / "logs"),
         }
         assert self.worker.stdin
         assert self.worker.stdout
-        self.worker.stdin.write(json.dumps({"environ": environ, "command": command}) + "\n")
+        self.worker.stdin.write(json.dumps({"environ": environ, "command": [*command, "--vars", variables]}) + "\n")
         self.worker.stdin.flush()
         answer = json.loads(self.worker.stdout.readline())
         assert "nodes" in answer, answer
@@ -46,25 +55,37 @@ class Warehouse:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query over the built tables finds."""
-        with duckdb.connect(str(self.home / "amplitude.duckdb"), read_only=True) as connection:
+        with duckdb.connect(str(self.database), read_only=True) as connection:
             return connection.sql(query).fetchall()
 
 
 @pytest.fixture(scope="session")
-def dbt_worker() -> Iterator[subprocess.Popen[str]]:
+def make_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Warehouse]]:
     """One dbt for all tests."""
+    shared = tmp_path_factory.mktemp("dbt")
     command = [sys.executable, str(Path(__file__).with_name("worker.py"))]
+
+    def make() -> Warehouse:
+        home = tmp_path_factory.mktemp("warehouse")
+        return Warehouse(Landed(home / "landed", PREFIX), home / "amplitude.duckdb", worker, shared)
+
     with subprocess.Popen(  # noqa: S603 - our own file
         command, cwd=ROOT / "downstream", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as worker:
-        yield worker
+        yield make
         assert worker.stdin
         worker.stdin.close()
 
 
 @pytest.fixture
-def make_warehouse(tmp_path: Path, dbt_worker: subprocess.Popen[str]) -> Callable[..., Warehouse]:
-    def make(prefix: str = "", folder: str = "landed") -> Warehouse:
-        return Warehouse(Landed(tmp_path / folder, prefix), tmp_path, dbt_worker)
+def warehouse(make_warehouse: Callable[[], Warehouse]) -> Warehouse:
+    return make_warehouse()
 
-    return make
+
+@pytest.fixture(scope="session")
+def built(make_warehouse: Callable[[], Warehouse]) -> Warehouse:
+    """Built once, from good lines, bad lines, odd values and a long line, for tests that only read it."""
+    built = make_warehouse()
+    odd_days(built.landed)
+    built.dbt("build")
+    return built

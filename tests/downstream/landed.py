@@ -14,6 +14,7 @@ from typing import Any
 from local.simulator.events import lines
 
 PROJECT = 187520
+TUESDAY, WEDNESDAY, THURSDAY, FRIDAY, SATURDAY = (date(2025, 11, day) for day in range(4, 9))
 SEEN_AT = datetime(2025, 11, 5, 3, 31, 40, tzinfo=UTC)
 
 
@@ -88,6 +89,65 @@ class Landed:
             "hour": hour,
             "part": part,
             "bytes": len(content),
-            "events": len(content.splitlines()),
+            "events": sum(bool(line.strip()) for line in content.split(b"\n")),
             "sha256": hashlib.sha256(content).hexdigest(),
         }
+
+
+BROWSER_EVENT = json.loads(hour_of_events(TUESDAY, 9, 1)) | {
+    "event_type": "[Amplitude] Page Viewed",
+    "device_id": "browser-1",
+    "session_id": 1762249341795,
+    "os_name": "Firefox",
+    "event_properties": {
+        "[Amplitude] Page URL": "https://example.com/a.b?c=1",
+        "[Amplitude] Page Path": "/a.b",
+        "[Amplitude] Page Counter": 2.0,
+        "referrer": "https://search.example/",
+        "price": 6396.0,
+    },
+    "user_properties": {"initial_utm_source": "newsletter", "initial_utm_term": "EMPTY"},
+}
+
+BROKEN = [
+    b'"\\ud83d"',
+    b'"\\p"',
+    b'"\t"',
+    b'"\0"',
+    b'"\xff"',
+    b'"\xed\xa0\xbd\xed\xb8\x80"',
+    b"Firefox",
+    b'"Firefox"}{"a":1',
+]
+"""Values that make a line no JSON: half a surrogate, an unknown escape, raw control characters, no UTF-8, CESU-8, no
+literal, and a second object."""
+
+
+def line(**changes: object) -> bytes:
+    """A page view in a browser as Amplitude writes it: compact, and with the changes given."""
+    return json.dumps(BROWSER_EVENT | changes, separators=(",", ":")).encode() + b"\n"
+
+
+LONG = line(uuid="long", event_properties={"text": "x" * 40_000_000})
+BAD = [*(line(uuid="bad").replace(b'"Firefox"', broken) for broken in BROKEN), b"[1]\n"]
+NOTATION = b'{"uuid":"notation","event_time":"2025-11-07 00:00:00",'
+NOTATION += b'"event_properties":{"a":1e2,"b":-0,"c":"\\u00e9","d":0.0}}\n'
+ODD = [
+    line(uuid="colons", event_time="2022:05:27 10:00:00"),
+    line(uuid="far", event_time="300000-01-01 00:00:00", client_event_time="infinity"),
+    line(uuid="late", event_time="52811-01-01 00:00:00", session_id=10**30, paying={"a": [1]}, location_lat="north"),
+    line(uuid="counter", event_properties={"[Amplitude] Page Counter": 1e300}, event_properties_="\0"),
+    line(uuid=None, event_type="nul \0 inside"),
+    b'{"event_type":7}\n',
+]
+
+
+def odd_days(landed: Landed) -> None:
+    """Four days: good lines, bad lines among good ones and a long one, nothing but a bad line, odd values."""
+    landed.export(TUESDAY, {1: [b"unlisted, and no JSON\n"]}, attempt="0dead000")
+    pages = [line(uuid="one", device_id="reader"), line(uuid="two", device_id="reader", session_id=-1).rstrip()]
+    landed.export(TUESDAY, {0: [hour_of_events(TUESDAY, 0, 60)], 9: pages}, attempt="aaaaaaaa")
+    lines = [line(uuid="first"), b" \n", *BAD, LONG, line(uuid="last")]
+    landed.export(WEDNESDAY, {9: [b"".join(lines)]}, attempt="bbbbbbbb", file_format="json.gz")
+    landed.export(THURSDAY, {9: [BAD[0]]}, attempt="cccccccc")
+    landed.export(FRIDAY, {9: [b"".join(ODD), NOTATION]}, attempt="dddddddd")

@@ -117,26 +117,17 @@ def test_an_expired_day_may_come_back(landed: Landed, target: str) -> None:
     assert update(target, landed) == [Replaced(TUESDAY, "00000002", 5, 0)]
 
 
-def test_columns_and_values_are_those_of_the_silver_events(
-    make_warehouse: Callable[..., Warehouse], target: str
-) -> None:
+def test_columns_and_values_are_those_of_the_silver_events(built: Warehouse, target: str) -> None:
     """But times are UTC instants here; `raw` and `problem` take the place of `cast_errors`."""
-    warehouse = make_warehouse("web-")
-    odd = {
-        "uuid": "odd", "event_type": "t", "event_time": "2025-11-04 00:00:00", "session_id": -1, "app": "2.0",
-        "event_properties": {"[Amplitude] Page Counter": 3.0, "a.b": [1, "é"]},
-        "user_properties": {"initial_utm_term": "EMPTY"}, "plan": None, "data": "text", "paying": "true",
-        "location_lat": 1.5,
-    }  # fmt: skip
-    warehouse.landed.export(TUESDAY, {9: [MORNING], 20: [EVENING, json.dumps(odd).encode()]}, attempt="00000001")
-    warehouse.dbt("build", "--select", "+events")
-    update(target, warehouse.landed)
+    landed = built.landed
+    list(EventsTable(target, dict, landed.prefix).update(FolderSource(landed.folder, landed.prefix)))
 
-    silver = warehouse.rows("select * exclude (cast_errors) from silver.events order by uuid")
-    described = [row[0] for row in warehouse.rows("describe silver.events") if row[0] != "cast_errors"]
+    described = [name for name, *_ in built.rows("describe silver.events") if name != "cast_errors"]
+    assert [name for name, *_ in rows(target, "describe events")] == [*described, "raw", "problem"]
     columns = ", ".join(f'"{name}"' for name in described)
-    assert [row[0] for row in rows(target, "describe events")] == [*described, "raw", "problem"]
-    assert rows(target, f"select {columns} from events order by uuid") == silver  # noqa: S608 - names of columns
+    here = f"select {columns}, problem from events where problem is null or problem not like 'not %' order by all"  # noqa: S608 - names of columns
+    there = f"select {columns}, replace(cast_errors, ' ', ', ') from silver.events order by all"  # noqa: S608
+    assert {*rows(target, here)} == {*built.rows(there)}
 
 
 @pytest.mark.parametrize(
@@ -167,16 +158,6 @@ def test_a_bad_line_stops_nothing(landed: Landed, target: str, line: bytes, prob
         (line.decode(errors="replace"), problem)
     ]
     assert rows(target, "select count(*), count(problem) from events where event_id = 7 and uuid = 'u'") == [(2, 0)]
-
-
-def test_a_line_of_40_mb(landed: Landed, target: str) -> None:
-    line = b'{"uuid":"long","event_type":"' + b"x" * 40_000_000 + b'"}'
-    landed.export(TUESDAY, {9: [b"\n".join([GOOD, line, GOOD])]}, attempt="00000001")
-
-    assert update(target, landed) == [Replaced(TUESDAY, "00000001", 3, 0)]
-    assert rows(target, "select length(event_type), length(raw) from events where uuid = 'long'") == [
-        (40_000_000, len(line))
-    ]
 
 
 @pytest.mark.parametrize("file_format", ["json", "json.gz"])
@@ -362,7 +343,7 @@ def test_the_documented_polars_query_runs(landed: Landed, target: str, monkeypat
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_memory_does_not_grow_with_the_day(landed: Landed, target: str) -> None:
-    """A day of about 1 GB is loaded in less memory than its bytes take."""
+    """A day of about 1 GB is loaded in 512 MiB, of which libraries take half."""
     landed.export(TUESDAY, {h: [hour_of_events(TUESDAY, h, 20_000)] for h in range(24)}, attempt="00000001")
     command = [sys.executable, "-m", "downstream.delta", target, "--mirror", str(landed.folder)]
     peak = 0
@@ -376,4 +357,4 @@ def test_memory_does_not_grow_with_the_day(landed: Landed, target: str) -> None:
             except psutil.TimeoutExpired:
                 continue
     assert process.returncode == 0
-    assert peak < 850 * 1024 * 1024
+    assert peak < 512 * 1024 * 1024
