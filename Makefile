@@ -16,7 +16,7 @@ run: setup ## export yesterday on this machine and show what landed (STAY=1: a w
 	@$(PY) -m local run $(if $(STAY),--stay) $(if $(SIZE),--size $(SIZE))
 
 test: setup-tests ## run all tests, including those on real emulators (COVERAGE=1: fail below the floor in pyproject.toml)
-	@$(PY) -m pytest -n auto --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
+	@$(PY) -m pytest -n auto --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
 
 test-3.12: ## run the unit tests on Python 3.12
 	@local/setup.sh 3.12

@@ -1,17 +1,19 @@
 """`python -m bench.sink CERTIFICATE [SECONDS [RATE]]`: what exports and their rivals need of Blob Storage's REST API.
 
 Blocks are taken and forgotten; only their sizes are kept, and small blobs as a whole. It waits SECONDS before each
-answer, and takes at most RATE bytes of bodies a second, as a network between would do. `GET /requests` says how many
-requests came.
+answer, and takes at most RATE bytes of bodies a second, as a network between would do. `GET /together` says
+of each operation how many requests were under way at once at most.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -46,19 +48,23 @@ class Sink:
     _blobs: dict[str, Stored] = field(default_factory=dict, init=False)
     _blocks: dict[str, dict[str, int]] = field(default_factory=dict, init=False)
     _etags: itertools.count[int] = field(default_factory=lambda: itertools.count(1), init=False)
-    _requests: int = field(default=0, init=False)
+    _under_way: Counter[str] = field(default_factory=Counter, init=False)
+    _together: Counter[str] = field(default_factory=Counter, init=False)
 
     def talk(self, connection: Connection) -> Steps:
         """Answer one client's requests."""
         while True:
             head = yield from connection.head()
-            if head.path == "/requests":
-                yield from connection.answer(_OK, {}, str(self._requests).encode())
-            else:
-                self._requests += 1
-                yield from self._operation(head)(connection, head)
+            if head.path == "/together":
+                yield from connection.answer(_OK, {}, json.dumps(self._together).encode())
+                continue
+            name = head.query.get("comp", head.query.get("restype", ""))
+            self._under_way[name] += 1
+            self._together |= self._under_way
+            yield from self._operation(head.method, name)(connection, head)
+            self._under_way[name] -= 1
 
-    def _operation(self, head: Head) -> Callable[[Connection, Head], Steps]:
+    def _operation(self, method: str, name: str) -> Callable[[Connection, Head], Steps]:
         operations = {
             ("PUT", "block"): self._put_block,
             ("PUT", "blocklist"): self._put_block_list,
@@ -70,7 +76,7 @@ class Sink:
             ("HEAD", ""): self._get,
             ("DELETE", ""): self._delete,
         }
-        return operations[head.method, head.query.get("comp", head.query.get("restype", ""))]
+        return operations[method, name]
 
     def _put_container(self, connection: Connection, _: Head) -> Steps:
         yield from self._answer(connection, _CREATED)

@@ -4,20 +4,18 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from azure.storage.blob import ContainerClient
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from local.azurite import Azurite
 from local.simulator import Simulator
 from tests.doubles.memory import MemoryClient
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job; the processes that tests start inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# How long an example takes says more about the machine's other work than about the code.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# An example takes milliseconds, and the first text of a fresh clone some seconds: hypothesis then builds its tables.
+settings.register_profile("any machine", deadline=timedelta(seconds=10))
 settings.load_profile("any machine")
 
 _FOREIGN_PREFIXES = ("AMP_", "EXPORT_", "AZURE", "AZURITE_", "IDENTITY_", "MSI_", "WEBSITE_")
