@@ -5,14 +5,18 @@ import signal
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from azure.storage.blob import ContainerClient
 from hypothesis import settings
 
 from local.azurite import Azurite
+from local.host import FunctionsHost
 from local.simulator import Simulator
 from tests.doubles.memory import MemoryClient
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # An example takes milliseconds, and the first text of a fresh clone some seconds: hypothesis then builds its tables.
 settings.register_profile("any machine", deadline=timedelta(seconds=10))
@@ -83,3 +87,28 @@ def simulator() -> Iterator[Simulator]:
     """The Export API of a project with a few events in each hour of each day."""
     with Simulator(events_per_hour=20) as simulator:
         yield simulator
+
+
+@pytest.fixture
+def environ(connection_string: str, container: ContainerClient, simulator: Simulator) -> dict[str, str]:
+    """App settings for the emulator and the simulator, with a container and a queue of the test's own."""
+    api_key, secret_key = simulator.keys
+    return {
+        "AMP_API_KEY": api_key,
+        "AMP_SECRET_KEY": secret_key,
+        "AMP_EXPORT_URL": simulator.url,
+        "EXPORT_STORAGE": connection_string,
+        "EXPORT_CONTAINER": str(container.container_name),
+        "EXPORT_QUEUE": f"q-{uuid.uuid4().hex[:20]}",
+        "EXPORT_RETRY_SECONDS": "0.01",
+        "EXPORT_LOOKBACK_DAYS": "0",
+    }
+
+
+@pytest.fixture
+def host(azurite: Azurite, environ: dict[str, str]) -> Iterator[FunctionsHost]:
+    """The function app, hosted; a message that comes back does so after a second."""
+    with FunctionsHost(
+        app_dir=ROOT, connection_string=azurite.connection_string, environ=environ, retry_seconds=1
+    ) as host:
+        yield host

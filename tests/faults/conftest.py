@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from azure.storage.blob import ContainerClient
 from local.azurite import Azurite
 from local.host import FunctionsHost
 from local.simulator import Simulator
-from tests.faults.exports import API_KEY, DAY, ROOT, SECRET_KEY, Exports, leaks
+from tests.faults.exports import API_KEY, DAY, SECRET_KEY, Exports, leaks
 from tests.faults.reader import Landed, Reader
 from tests.faults.scene import Scene
 from tests.faults.storage_proxy import StorageProxy
@@ -30,21 +29,6 @@ def simulator() -> Iterator[Simulator]:
     with Simulator(keys=(API_KEY, SECRET_KEY), events_per_hour=20) as simulator:
         simulator.set_day(DAY, DAY_FILES)
         yield simulator
-
-
-@pytest.fixture
-def environ(connection_string: str, container: ContainerClient, simulator: Simulator) -> dict[str, str]:
-    """App settings for emulator and simulator; no test waits long between tries."""
-    return {
-        "AMP_API_KEY": API_KEY,
-        "AMP_SECRET_KEY": SECRET_KEY,
-        "AMP_EXPORT_URL": simulator.url,
-        "EXPORT_STORAGE": connection_string,
-        "EXPORT_CONTAINER": str(container.container_name),
-        "EXPORT_QUEUE": f"q-{uuid.uuid4().hex[:20]}",
-        "EXPORT_RETRY_SECONDS": "0.01",
-        "EXPORT_LOOKBACK_DAYS": "0",
-    }
 
 
 @pytest.fixture
@@ -86,12 +70,9 @@ def scene(
 
 
 @pytest.fixture
-def host(azurite: Azurite, environ: dict[str, str]) -> Iterator[FunctionsHost]:
-    """The function app, hosted; a message that comes back does so after a second."""
-    with FunctionsHost(
-        app_dir=ROOT, connection_string=azurite.connection_string, environ=environ, retry_seconds=1
-    ) as host:
-        yield host
+def host(host: FunctionsHost) -> Iterator[FunctionsHost]:
+    """The function app, hosted. It shows no secret."""
+    yield host
     assert not leaks(host.output())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -118,25 +117,12 @@ def test_unknown_entries_are_told_and_not_read(
 GOOD = event_file(0)
 GZIP = gzip.compress(LINES)
 BOMB = as_gzip(zeros(1200)[0], zeros(1200)[1], 1200 * 1024**2)
-HOSTILE: dict[str, tuple[str, list[File]]] = {
+HOSTILE: dict[str, tuple[str, list[File]]] = {  # a sample: the unit tests of the reader have all of them
     "leads up": ("SuspiciousArchive", [GOOD, File(b"187520/../../etc/passwd", b"x")]),
-    "absolute": ("SuspiciousArchive", [GOOD, File(b"/187520/187520_2025-11-04_1#0.json.gz", GZIP)]),
-    "backslash": ("SuspiciousArchive", [GOOD, File(b"187520\\187520_2025-11-04_1#0.json.gz", GZIP)]),
-    "NUL": ("SuspiciousArchive", [GOOD, File(b"187520/187520_2025-11-04_1#0.json.gz\0.txt", GZIP)]),
-    "1,000 characters": ("SuspiciousArchive", [GOOD, File(b"a" * 1000, b"x")]),
-    "no UTF-8": ("SuspiciousArchive", [GOOD, File(b"\xff\xfe", b"x")]),
     "two for one blob": ("SuspiciousArchive", [GOOD, File(b"187520/187520_2025-11-04_00#0.json.gz", GZIP)]),
-    "the same twice": ("SuspiciousArchive", [GOOD, GOOD]),
-    "another day": ("SuspiciousArchive", [GOOD, File(event_name(1, day=DAY + timedelta(days=1)), GZIP)]),
-    "hour 24": ("SuspiciousArchive", [GOOD, File(event_name(24), GZIP)]),
     "a second project": ("SuspiciousArchive", [GOOD, File(event_name(1, project="9"), GZIP)]),
-    "another kind of data file": ("SuspiciousArchive", [GOOD, File(b"187520/events.json", LINES)]),
     "no event file": ("SuspiciousArchive", [File(b"README", b"x")]),
     "encrypted": ("UnsupportedArchive", [GOOD, replace(event_file(1), local={"flags": 1}, central={"flags": 1})]),
-    "another method": (
-        "UnsupportedArchive",
-        [GOOD, replace(event_file(1), local={"method": 12}, central={"method": 12})],
-    ),
     "gzip inside gzip": ("SuspiciousArchive", [GOOD, File(event_name(1), gzip.compress(GZIP))]),
     "a bomb": ("SuspiciousArchive", [GOOD, File(event_name(1), BOMB, deflated=True)]),
 }

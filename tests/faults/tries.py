@@ -100,6 +100,11 @@ class Try:
 
 def export(environ: Mapping[str, str], *arguments: str, patches: Patches | None = None) -> Try:
     """`python -m local export` with arguments."""
+    return command(environ, "export", "--verbose", *arguments, patches=patches)
+
+
+def command(environ: Mapping[str, str], *arguments: str, patches: Patches | None = None) -> Try:
+    """`python -m local` with arguments."""
     return Try(_Command(arguments), environ, patches or {})
 
 
@@ -129,7 +134,7 @@ class _Command:
         self._arguments = list(arguments)
 
     def __call__(self) -> int:
-        return cli.main(["export", "--verbose", *self._arguments])
+        return cli.main(self._arguments)
 
 
 class _Delivery:

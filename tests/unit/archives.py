@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from typing import Literal
 
 from shared.archive.members import Archive
@@ -143,6 +144,7 @@ def deflate(data: bytes) -> bytes:
     return stream.compress(data) + stream.flush()
 
 
+@cache
 def zeros(mebibytes: int, every: bytes = b"") -> tuple[bytes, int]:
     """A raw deflate stream of so many MiB and its CRC: zeros, with `every` at the start of each MiB."""
     stream = zlib.compressobj(9, zlib.DEFLATED, -15)

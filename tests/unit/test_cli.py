@@ -107,20 +107,23 @@ def test_the_environment_wins_over_dotenv_and_that_over_local_settings(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("file", "content", "says"),
     [
-        ("{", "line 1"),
-        ('{\n"Values": {"A": "b"\n"C": "d"}}', "line 3"),
-        ("[]", '"Values"'),
-        ('{"Values": []}', '"Values"'),
-        ('{"Values": {"A": null}}', "A"),
-        ('{"IsEncrypted": true, "Values": {"AMP_API_KEY": "CfDJ8"}}', "IsEncrypted"),
+        ("local.settings.json", b"{", "line 1"),
+        ("local.settings.json", b'{\n"Values": {"A": "b"\n"C": "d"}}', "line 3"),
+        ("local.settings.json", b"[]", '"Values"'),
+        ("local.settings.json", b'{"Values": []}', '"Values"'),
+        ("local.settings.json", b'{"Values": {"A": null}}', "A"),
+        ("local.settings.json", b'{"IsEncrypted": true, "Values": {"AMP_API_KEY": "CfDJ8"}}', "IsEncrypted"),
+        ("local.settings.json", b"\xff", ""),
+        (".env", b"\xff\xfe", ""),
     ],
 )
-def test_a_settings_file_that_cannot_be_read_is_named(elsewhere: Path, text: str, says: str) -> None:
-    (elsewhere / "local.settings.json").write_text(text)
-    with pytest.raises(SettingsError, match=r"local\.settings\.json") as caught:
+def test_a_settings_file_that_cannot_be_read_is_named(elsewhere: Path, file: str, content: bytes, says: str) -> None:
+    (elsewhere / file).write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
         find_settings(elsewhere)
+    assert file in str(caught.value)
     assert says in str(caught.value)
     assert "CfDJ8" not in str(caught.value)
 
