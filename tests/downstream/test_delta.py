@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import psutil
 import pyarrow as pa
 import pytest
 import sqlglot
+import yaml
 from deltalake import DeltaTable, write_deltalake
 from sqlglot import exp
 
@@ -338,6 +340,32 @@ def test_the_documented_polars_query_runs(landed: Landed, target: str, monkeypat
 
     query = compile(code.strip().rpartition("\n")[2], "docs/delta.md", "eval")
     assert eval(query, {"polars": pl}).to_dicts() == [{"event_type": "t", "len": 1}]  # noqa: S307 - our own docs
+
+
+def test_the_documented_schedules_are_whole_and_call_the_command_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command of cron, the workflow and the job gets past its options, as far as the settings that it has not."""
+    docs = (ROOT / "docs/delta.md").read_text()
+    (step,) = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", docs, re.MULTILINE | re.DOTALL)[0])
+    (job,) = re.findall(r"^az containerapp job create .*?^```", docs, re.MULTILINE | re.DOTALL)
+    words = shlex.split(job.removesuffix("```"))
+    start = words.index("--args")
+    crons = re.findall(r"^(\S+ \S+ \S+ \S+ \S+) +cd \S+ && \.venv/bin/python (.*)$", docs, re.MULTILINE)
+    times = [when for when, _ in crons] + [words[words.index("--cron-expression") + 1]]
+    commands = [step["run"].removeprefix("python "), *(command for _, command in crons)]
+    calls = [words[start + 1 : words.index("--env-vars")], *map(shlex.split, commands)]
+
+    assert len(times) == 3
+    assert all(re.fullmatch(r"30 4 \* \* (\*|0|1-6)", when) for when in times)
+    monkeypatch.chdir(tmp_path)
+    for module, name, *arguments in calls:
+        assert (module, name) == ("-m", "downstream.delta")
+        assert main(arguments) == 2
+        with pytest.raises(SystemExit):
+            main([*arguments, "--no-such-option"])
+    settings = {*step["env"], *(setting.partition("=")[0] for setting in words[words.index("--env-vars") + 1 :])}
+    assert settings == {"EXPORT_STORAGE__blobServiceUri", "EXPORT_STORAGE__clientId"}
 
 
 @pytest.mark.soak

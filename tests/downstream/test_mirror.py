@@ -57,7 +57,12 @@ def test_holds_what_manifests_list_and_nothing_else(container: ContainerClient, 
     wednesday = there.export(WEDNESDAY, {9: [MORNING]}, attempt="bbbbbbbb", file_format="json.gz")
     upload(container, there)
 
-    assert mirror(container, here, "web-") == Copied(days=2, files=3)
+    steps: list[str] = []
+    assert mirror(container, here, "web-", on_progress=steps.append) == Copied(days=2, files=3)
+    assert steps == [
+        "web-manifests/date=2025-11-04.json: 1 of 2 days, 0 files fetched",
+        "web-manifests/date=2025-11-05.json: 2 of 2 days, 2 files fetched",
+    ]
     assert names(here) == listed(there, tuesday, wednesday)
     assert mirror(container, here, "web-") == Copied()
 
