@@ -349,7 +349,7 @@ def test_the_documented_schedules_are_whole_and_call_the_command_as_it_is(
     docs = (ROOT / "docs/delta.md").read_text()
     (step,) = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", docs, re.MULTILINE | re.DOTALL)[0])
     (job,) = re.findall(r"^az containerapp job create .*?^```", docs, re.MULTILINE | re.DOTALL)
-    words = shlex.split(job.removesuffix("```"))
+    words = shlex.split(job.removesuffix("```").replace("\\\n", " "))
     start = words.index("--args")
     crons = re.findall(r"^(\S+ \S+ \S+ \S+ \S+) +cd \S+ && \.venv/bin/python (.*)$", docs, re.MULTILINE)
     times = [when for when, _ in crons] + [words[words.index("--cron-expression") + 1]]
