@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import plan, report
 from bench.cold_start import import_ratio
 from bench.measure import GB, Bench, Contender, Figures, open_bench, run_rounds
-from bench.scale import scale_out
+from bench.scale import DAYS, scale_out
 from bench.servers import ROOT
 from bench.years import measure_years
 
@@ -21,9 +21,9 @@ SECTIONS = ("side", "growth", "parts", "instances", "years", "scale")
 def main(arguments: list[str] | None = None) -> int:
     """Measure what is asked for. Returns the exit code: a goal that is missed is a figure, not a failure."""
     options = _parser().parse_args(arguments)
-    side = plan.contenders(round(options.size * GB)) if "side" in options.only else []
+    side = plan.contenders(round(options.size * GB), options.before) if "side" in options.only else []
     grown = plan.growth(largest=options.long) if "growth" in options.only else []
-    parts = plan.parts() if "parts" in options.only else []
+    parts = plan.parts(options.before) if "parts" in options.only else []
     small = plan.instances() if "instances" in options.only else []
     results = report.earlier(options.output)
     results.machine, results.rounds, results.missing = report.machine(), options.rounds, report.missing_tools()
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     if "years" in options.only:
         results.years = measure_years(report.progress)
     if "scale" in options.only:
-        results.scale = scale_out(lambda hosts, seconds: report.progress(f"{hosts} hosts: {seconds:.1f} s for 60 days"))
+        results.scale = scale_out(lambda hosts, took: report.progress(f"{hosts} hosts, {DAYS} days: {took:.1f} s"))
     if results.side:
         results.goals = plan.goals(results.side, results.growth, results.parts, import_ratio(options.rounds))
     print(results.to_markdown())
@@ -70,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=SECTIONS,
         default=SECTIONS,
         help="these parts; the others stay as the last run left them",
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FOLDER",
+        help="rows of an older commit as well, from a checkout of it (git worktree add FOLDER COMMIT)",
     )
     parser.add_argument("--long", action="store_true", help="a day of 10 GB as well")
     parser.add_argument("--publish", action="store_true", help="put tables and pictures into docs/ as well")

@@ -1,7 +1,7 @@
 """`python -m bench.contend MODULE FUNCTION DAY`: one contender, measured from within its own process.
 
 Prints one line of JSON. The clock starts once everything is imported. `BENCH_CORES` and `BENCH_MIB` in the environment
-make this process a small instance: so many processors, and so much address space.
+make this process a small instance: so many processors, and so much private memory, thread stacks included.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     if cores := os.environ.get("BENCH_CORES"):
         os.sched_setaffinity(0, range(int(cores)))
     if mib := os.environ.get("BENCH_MIB"):
-        resource.setrlimit(resource.RLIMIT_AS, (int(mib) * 1024 * 1024,) * 2)
+        resource.setrlimit(resource.RLIMIT_DATA, (int(mib) * 1024 * 1024,) * 2)
     contender: Callable[[date], int] = getattr(importlib.import_module(f"bench.contenders.{module}"), function)
     cpu_before, started = _cpu_seconds(), time.perf_counter()
     size = contender(date.fromisoformat(day))

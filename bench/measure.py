@@ -33,6 +33,8 @@ class Contender:
     environ: tuple[tuple[str, str], ...] = ()
     link: bool = False
     """Into a sink that takes no more than a common network would bring."""
+    root: Path = ROOT
+    """The checkout that it runs from."""
     again: bool = False
     """The second run into the same container is measured: the first one has landed the day."""
 
@@ -100,7 +102,7 @@ class Bench:
     def _run(self, contender: Contender, day: date, environ: Mapping[str, str]) -> bytes:
         return subprocess.run(  # noqa: S603 - this very interpreter, and our own module
             [sys.executable, "-m", "bench.contend", *contender.function.split("."), day.isoformat()],
-            cwd=ROOT,
+            cwd=contender.root,
             env=environ,
             stdout=subprocess.PIPE,
             check=True,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.contenders import tools
 from bench.days import Volume
 from bench.measure import GB, Contender, Figures
+from bench.servers import ROOT
 
 SLICE_BYTES = 100_000_000
 """So much is parsed: parsing takes so long, and so much memory, that a slice says enough."""
@@ -26,10 +28,11 @@ RECHECK = "this project, a day that has landed"
 ONE_FILE, MANY_FILES = "1 an hour", "16 an hour"
 
 
-def contenders(size: int) -> list[Contender]:
-    """Side by side on one day, but for the parser, which gets a slice."""
+def contenders(size: int, before: Path | None) -> list[Contender]:
+    """Side by side on one day, but for the parser, which gets a slice. `before`: a checkout of an older commit."""
     day = Volume(size)
     found = [
+        *([Contender("this project, before", "project.export", day, root=before)] if before else []),
         Contender(PROJECT, "project.export", day),
         Contender(DEFLATED, "project.export", Volume(size, deflated=True)),
         Contender(PACKED, "project.export", day, (("EXPORT_FORMAT", "json.gz"),)),
@@ -57,18 +60,20 @@ def growth(*, largest: bool) -> list[Contender]:
 
 
 def instances() -> list[Contender]:
-    """The project on a day of 1 GB, in small instances: one core, and little address space.
-
-    Address space counts what is reserved and never used, too, like the stacks of threads.
-    """
+    """The project on a day of 1 GB, in small instances: one core, little private memory (thread stacks included)."""
     sizes = ((), (("BENCH_CORES", "1"),), *((("BENCH_CORES", "1"), ("BENCH_MIB", mib)) for mib in ("2048", "512")))
     names = ("as it is", "one core", "one core, 2048 MiB", "one core, 512 MiB")
     return [Contender(name, "project.export", Volume(GB), environ) for name, environ in zip(names, sizes, strict=True)]
 
 
-def parts() -> list[Contender]:
+def parts(before: Path | None) -> list[Contender]:
     """The project on a day of 1 GB in more and more files."""
-    return [Contender(f"{n} an hour", "project.export", Volume(GB, parts=n)) for n in (1, 4, 16)]
+    roots = {"": ROOT, **({", before": before} if before else {})}
+    return [
+        Contender(f"{n} an hour{when}", "project.export", Volume(GB, parts=n), root=root)
+        for n in (1, 4, 16)
+        for when, root in roots.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _growth(results: Results, path: Path) -> Path:
         )
         scale.set_xticks(hosts)
         scale.legend(frameon=False)
-    scale.set_title("a backfill of 60 days: speed-up by hosts", fontsize=10)
+    scale.set_title("a backfill: speed-up by hosts", fontsize=10)
     return _save(figure, path)
 
 

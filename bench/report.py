@@ -16,10 +16,15 @@ import psutil
 
 from bench.contenders import tools
 from bench.measure import GB, MIB, Figures
-from bench.plan import PROJECT, Goal
+from bench.plan import LINK_PROJECT, PROJECT, Goal
+from bench.scale import DAYS
 from bench.years import YearFigures
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
+
+
+MILLION_EVENTS_BYTES = 1_770_000_000
+"""Of decompressed JSON: 1,770 bytes an event, as the made-up ones have."""
 
 
 @dataclass(slots=True)
@@ -57,6 +62,8 @@ class Results:
         ):
             if figures:
                 text.append(_figures(title, figures))
+        if self.side:
+            text.append(_bill(self.side))
         if self.years:
             text.append(_years(self.years))
         if self.scale:
@@ -154,13 +161,24 @@ def _years(years: Iterable[YearFigures]) -> str:
     return _table(("Many days", "requests", "lists among them", "ms"), rows)
 
 
+def _bill(side: Mapping[str, Figures]) -> str:
+    """What is billed: time, times the memory of the instance, whatever of both was used."""
+    rows = []
+    for name in (PROJECT, LINK_PROJECT):
+        seconds = side[name].seconds / side[name].bytes * MILLION_EVENTS_BYTES
+        cpu = side[name].cpu_per_gb * MILLION_EVENTS_BYTES / GB
+        rows.append((name, f"{cpu:.1f}", f"{seconds:.1f}", f"{seconds / 2:.1f}", f"{seconds * 2:.1f}"))
+    head = ("A million events", "processor seconds", "seconds", "GB-seconds at 512 MB", "GB-seconds at 2 GB")
+    return _table(head, rows)
+
+
 def _scale(scale: Mapping[int, float]) -> str:
     alone = scale[min(scale)]
     rows = (
         (str(hosts), f"{seconds:.1f}", f"{alone / seconds:.2f}", f"{alone / seconds / hosts:.0%}")
         for hosts, seconds in scale.items()
     )
-    return _table(("Hosts", "seconds for 60 days", "speed-up", "of linear"), rows)
+    return _table(("Hosts", f"seconds for {DAYS} days", "speed-up", "of linear"), rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

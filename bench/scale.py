@@ -20,7 +20,7 @@ from local.azurite import Azurite
 from local.host import FunctionsHost
 from local.simulator import Simulator
 
-DAYS = 60
+DAYS = 24
 HOSTS = (1, 2, 4)
 LATENCY_SECONDS = 2.5
 _FIRST = date(2025, 9, 1)

@@ -164,11 +164,16 @@ class Sink:
             f"<Blob><Name>{escape(path.removeprefix(head.path + '/'))}</Name><Properties>"
             f"<Last-Modified>{blob.headers['Last-Modified']}</Last-Modified><Etag>{escape(blob.etag)}</Etag>"
             f"<Content-Length>{blob.size}</Content-Length><BlobType>BlockBlob</BlobType>"
-            "<LeaseState>available</LeaseState></Properties></Blob>"
+            f"<LeaseState>available</LeaseState></Properties><Metadata>{_metadata(blob)}</Metadata></Blob>"
             for path, blob in found.items()
         )
         body = f'<?xml version="1.0"?><EnumerationResults><Blobs>{items}</Blobs><NextMarker/></EnumerationResults>'
         yield from self._answer(connection, _OK, {"Content-Type": "application/xml"}, body.encode())
+
+
+def _metadata(blob: Stored) -> str:
+    kept = {name.removeprefix("x-ms-meta-"): value for name, value in blob.headers.items() if name.startswith("x-ms-")}
+    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in kept.items())
 
 
 def main() -> None:
