@@ -99,8 +99,14 @@ FORMS = {
 }
 
 
-def check_flips(simulator: Simulator, exports: Exports, reader: Reader, kind: str, examples: int) -> None:
-    """Flip a byte in one answer, and see what lands; each time under a prefix of its own."""
+@pytest.mark.parametrize("examples", [4, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", ["json", "json.gz"])
+@pytest.mark.parametrize("form", FORMS)
+def test_no_flipped_byte_makes_a_silent_difference(  # noqa: PLR0913, PLR0917 - fixtures
+    simulator: Simulator, exports: Exports, reader: Reader, form: str, kind: str, examples: int
+) -> None:
+    """One byte of an answer, and what lands then; each time under a prefix of its own."""
+    simulator.form = FORMS[form]
     sent, size = simulator.member_bytes(DAY), simulator.archive(DAY).size
 
     @settings(max_examples=examples, deadline=None)
@@ -118,25 +124,6 @@ def check_flips(simulator: Simulator, exports: Exports, reader: Reader, kind: st
             assert here.manifest(DAY) is None
 
     holds()
-
-
-@pytest.mark.parametrize("kind", ["json", "json.gz"])
-@pytest.mark.parametrize("form", FORMS)
-def test_no_flipped_byte_makes_a_silent_difference(
-    simulator: Simulator, exports: Exports, reader: Reader, form: str, kind: str
-) -> None:
-    simulator.form = FORMS[form]
-    check_flips(simulator, exports, reader, kind, examples=4)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("kind", ["json", "json.gz"])
-@pytest.mark.parametrize("form", FORMS)
-def test_no_flipped_byte_among_many_makes_a_silent_difference(
-    simulator: Simulator, exports: Exports, reader: Reader, form: str, kind: str
-) -> None:
-    simulator.form = FORMS[form]
-    check_flips(simulator, exports, reader, kind, examples=200)
 
 
 @pytest.mark.parametrize("place", ["inside a member", "before the last byte"])

@@ -165,19 +165,10 @@ def test_a_second_project_in_a_later_window_is_refused(simulator: Simulator, exp
     assert reader.event_blobs(DAY) == set()
 
 
-def land_many(simulator: Simulator, exports: Exports, reader: Reader, number: int) -> None:
+@pytest.mark.parametrize("number", [200, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_many_members_land(simulator: Simulator, exports: Exports, reader: Reader, number: int) -> None:
     raws = {(n % 24, n // 24): b'{"n":%d}\n' % n for n in range(number)}
     serve(simulator, build([event_file(hour, raw, part=part) for (hour, part), raw in raws.items()]))
     manifest = exports.run()
     assert len(manifest.files) == number
     assert reader.files(DAY) == raws
-
-
-def test_two_hundred_members_land(simulator: Simulator, exports: Exports, reader: Reader) -> None:
-    land_many(simulator, exports, reader, 200)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-def test_ten_thousand_members_land(simulator: Simulator, exports: Exports, reader: Reader) -> None:
-    land_many(simulator, exports, reader, 10_000)
