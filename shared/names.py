@@ -64,8 +64,11 @@ class Names:
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name is safe in a URL: HTTP clients resolve `.` and `..`, and some remove empty segments."""
-    return {"", ".", ".."}.isdisjoint(name.split("/"))
+    """Whether a name is safe in a URL: HTTP clients and servers resolve `.` and `..`, and some remove empty segments.
+
+    To some, a backslash is a slash.
+    """
+    return {"", ".", ".."}.isdisjoint(name.replace("\\", "/").split("/"))
 
 
 def without_try_id(name: str) -> str:

@@ -224,7 +224,7 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be seen: the keys, and the account key or signature inside a connection string."""
-        opens = re.findall(r"(?:AccountKey|SharedAccessSignature)=([^;]+)", self.storage_connection)
+        opens = re.findall(r"(?i)(?:AccountKey=|SharedAccessSignature=|\?)([^;]+)", self.storage_connection)
         return tuple(secret for secret in (self.api_key, self.secret_key, *opens) if secret)
 
 

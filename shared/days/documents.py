@@ -112,6 +112,8 @@ def _instant(value: object) -> datetime:
     moment = datetime.fromisoformat(text(value, 40))
     if moment.tzinfo is None:
         raise ValueError("an instant without a time zone")
+    if not date.min.year < moment.year < date.max.year:
+        raise ValueError("an instant that nothing can be added to")
     return moment.astimezone(UTC)
 
 
@@ -140,8 +142,8 @@ def iso(moment: datetime) -> str:
 def from_iso(value: object) -> datetime | None:
     """The instant that `iso` wrote; None for None, and for anything that is not an instant."""
     try:
-        return datetime.fromisoformat(text(value, 40)).astimezone(UTC) if value else None
-    except (ValueError, OverflowError):
+        return _instant(value) if value else None
+    except ValueError:
         return None
 
 

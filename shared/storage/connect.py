@@ -128,6 +128,12 @@ class _PreparedSession(Session):
             self._settings[key] = found
         return self.send(prepared, allow_redirects=False, timeout=options["timeout"], **self._settings[key])
 
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send it. A body comes as it is stored: a blob that claims to be compressed could expand a thousandfold."""
+        response = super().send(request, **options)
+        response.raw.headers.pop("Content-Encoding", None)
+        return response
+
 
 class Adapter(HTTPAdapter):
     """Loads the CA bundle once, and not for each connection: that would take 15 ms of processor time each."""

@@ -10,7 +10,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
 
 from shared.errors import StorageDenied
-from shared.http import Session
+from shared.http import Session, is_protected
 from shared.storage.connect import CONNECT_SECONDS, READ_SECONDS, credential
 from shared.storage.errors import translated
 
@@ -67,6 +67,8 @@ def open_queue(environ: Mapping[str, str], name: str, *, in_azure: bool) -> Iter
             client = QueueClient.from_connection_string(setting(), name, **options)
         except ValueError:  # its message may repeat the account's key
             raise StorageDenied("AzureWebJobsStorage is not a connection string: copy it again.") from None
+        if not is_protected(client.url):
+            raise StorageDenied("AzureWebJobsStorage leads to another machine by plain http: use https.")
     else:
         url = setting("__queueServiceUri") or f"https://{setting('__accountName')}.queue.core.windows.net"
         client = QueueClient(url, name, credential=credential(setting("__clientId"), in_azure=in_azure), **options)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import logging
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
-from azure.storage.blob import ContainerClient, generate_container_sas
+from azure.storage.blob import ContainerClient, ContentSettings, generate_container_sas
 
 from local.azurite import ACCOUNT, KEY, Azurite
 from shared.errors import ConditionNotMet, InvalidManifest, StorageDenied, StorageUnavailable
+from shared.settings import load_storage_settings
 from shared.storage import container as module
+from shared.storage.connect import open_container
 from shared.storage.container import Container
 from tests.doubles.memory import MemoryClient
 
@@ -150,6 +153,19 @@ class TestRead:
         with pytest.raises(InvalidManifest, match="m has 11 bytes"):
             store.read("m")
 
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity", "nonsense"])
+    def test_what_claims_to_be_compressed(
+        self, container: ContainerClient, connection_string: str, encoding: str
+    ) -> None:
+        """It comes as it is stored: a few bytes could fill the memory otherwise."""
+        stored = gzip.compress(b" " * 2**20)
+        container.upload_blob("m", stored, content_settings=ContentSettings(content_encoding=encoding))
+        environ = {"EXPORT_STORAGE": connection_string, "EXPORT_CONTAINER": str(container.container_name)}
+        with open_container(load_storage_settings(environ)) as opened:
+            document = opened.read("m")
+        assert document
+        assert document.data == stored
+
 
 class TestDelete:
     """Deleting is by name, and never of another blob."""
@@ -170,7 +186,26 @@ class TestDelete:
         assert store.delete("m", only=document) is False
 
     @pytest.mark.parametrize(
-        "name", ["a/../m", "../m", "a/./m", "./m", "a//m", "/m", "m/", "m/..", "..", ".", "", "a/../../events/m"]
+        "name",
+        [
+            "a/../m",
+            "../m",
+            "a/./m",
+            "./m",
+            "a//m",
+            "/m",
+            "m/",
+            "m/..",
+            "..",
+            ".",
+            "",
+            "a/../../events/m",
+            "a\\..\\m",
+            "a/..\\m",
+            "a\\\\m",
+            "\\m",
+            "m\\",
+        ],
     )
     def test_no_name_that_a_client_would_fold(self, store: Container, name: str) -> None:
         store.put_text("m", b"1", "application/json")

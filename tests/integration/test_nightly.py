@@ -23,7 +23,7 @@ from shared import stop
 from shared.app import App, open_app
 from shared.dates import DAY as ONE_DAY
 from shared.days.state import RunState
-from shared.days.status import RunStatus
+from shared.days.status import INSTANTS, RunStatus
 from shared.errors import Interrupted, InvalidMessage, PermanentError, StorageDenied, TransientError
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
@@ -124,6 +124,14 @@ class TestLookBack:
         status = json.loads(document.data)
         assert status["status"] == "complete"
         assert (status["progress"]["hours_done"], status["progress"]["attempt"]) == (24, 1)
+
+    @pytest.mark.parametrize("when", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+    def test_no_time_of_another_day_stops_a_day(self, app: App, when: str) -> None:
+        """Nothing can be added to the end of time, and nothing be taken from its beginning."""
+        figures = {"status": "running", "run_id": "r", "trigger": "http"} | dict.fromkeys(INSTANTS, when)
+        document = json.dumps(figures | {"date": str(NEWEST - ONE_DAY)}).encode()
+        app.container.put(app.runs.names.status(NEWEST - ONE_DAY), document, figures, over=None)
+        assert queued(night(app)) == days_before(0, 1, 2, 3)
 
     def test_a_day_in_the_queue_gets_no_second_message(self, app: App, clock: Clock) -> None:
         """Until an hour has gone by: its message may be lost."""
@@ -589,6 +597,12 @@ class TestPoisonQueue:
         lines = events_of(caplog, "run_failed")
         assert {line["error_type"] for line in lines} <= {"InvalidMessage"}
         return [line["error_message"] for line in lines]
+
+    @pytest.mark.parametrize("endpoint", ["http://a.example", "HTTP://127.0.0.1.a.example", "http://a.example\\@[::1]"])
+    def test_by_plain_http_on_another_machine(self, endpoint: str) -> None:
+        environ = {"AzureWebJobsStorage": f"AccountName=a;AccountKey=a2V5;QueueEndpoint={endpoint}"}
+        with pytest.raises(StorageDenied, match="plain http"), open_queue(environ, "q-poison", in_azure=False):
+            pass
 
     def test_each_message_that_cannot_be_decoded(
         self, client: QueueClient, azurite: Azurite, caplog: pytest.LogCaptureFixture

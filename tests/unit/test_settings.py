@@ -357,6 +357,8 @@ def test_the_secrets_are_known() -> None:
         SECRET_KEY,
         "sv=2024&sig=signature-marker",
     }
+    for form in ("accountkey={};AccountName=a", "BlobEndpoint=https://a.example?{};a=b", "sharedaccesssignature={}"):
+        assert "sig=marker" in replace(settings, storage_connection=form.format("sig=marker")).secrets
 
 
 @pytest.mark.parametrize(
