@@ -61,8 +61,8 @@ def events_by_hour(folder: Path, day: str, prefix: str = "") -> dict[str, list[i
     for hour, platform, events in rows:
         if hour is None:
             print(
-                f"{events} lines are left out: they are no events, or have no hour. docs/query.md (DuckDB) says how to "
-                "find them.",
+                f"{events} lines are left out: they are not events, or have no hour. docs/query.md (DuckDB) says how "
+                "to find them.",
                 file=sys.stderr,
             )
             continue
