@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +31,7 @@ from shared.archive.gunzip import gunzip
 from shared.archive.reader import ByteReader
 from shared.days.manifest import LandedFile, Manifest
 from shared.errors import ExportError, SettingsError
+from shared.names import is_safe
 from shared.settings import Settings, load_storage_settings
 from shared.storage.connect import credential, open_client
 
@@ -122,7 +124,7 @@ class EventsTable:
             # committed before it knew no manifest newer than the one read now.
             table = self._open()
             manifest = source.manifest(day)
-            version = int(manifest.try_id, 16) if manifest else NO_TRY
+            version = _version(manifest)
             held = table.transaction_version(_app_id(day))
             if version == (NO_TRY if held is None else held):
                 return None
@@ -180,6 +182,15 @@ _WRITER = WriterProperties(compression="SNAPPY", max_row_group_size=ROWS_IN_GROU
 
 def _app_id(day: date) -> str:
     return f"amplitude-export/{day}"
+
+
+def _version(manifest: Manifest | None) -> int:
+    """The version of a day's application transaction: its try, as a number."""
+    if manifest is None:
+        return NO_TRY
+    if not re.fullmatch("[0-9a-f]{8}", manifest.try_id) or not all(is_safe(file.name) for file in manifest.files):
+        raise TableError("its manifest has a try, or the name of a file, that the app does not write.")
+    return int(manifest.try_id, 16)
 
 
 def _held(table: DeltaTable) -> dict[date, str]:

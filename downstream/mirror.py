@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -21,12 +22,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobProperties, ContainerClient
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from cli.settings import SOURCES, find_settings
+from downstream.source import read_document
 from shared.dates import parse_day
 from shared.days.manifest import LandedFile, Manifest
 from shared.errors import ExportError, InvalidDate, InvalidManifest, SettingsError
@@ -44,6 +46,8 @@ LINE_SECONDS = 10
 
 WORK = ".mirror"
 """Holds the lock and the files that are arriving; it is there only during a call."""
+LONGEST_NAME = 255
+"""The longest name of a file that file systems take."""
 _EVENT_FILE = re.compile(r"hour=[0-9]{2}/[0-9]+_[0-9-]+_[0-9]+_[0-9]+\.[0-9a-f]{8}\.json(\.gz)?")
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -146,6 +150,8 @@ class _Mirror:
                 copied.days_skipped.append(str(error))
             except (MirrorError, InvalidManifest) as error:
                 problems.append(str(error))
+            except HttpResponseError as error:  # one blob, in the archive tier for example
+                problems.append(f"{name} or a file of the day cannot be read: {error.reason} ({error.status_code}).")
         for path in self._local_manifests():
             if path.relative_to(self.folder).as_posix() not in manifests:
                 path.unlink()
@@ -177,12 +183,14 @@ class _Mirror:
     def _copy_day(self, name: str, copied: Copied) -> None:
         for _ in range(OVERTAKEN_LIMIT):
             try:
-                content = self.container.download_blob(name).readall()
+                content = read_document(self.container, name)
             except ResourceNotFoundError:
                 return  # it expired after it was listed
             manifest = Manifest.from_json(content, name)
             for file in manifest.files:
                 self._check(manifest, file)
+            if len({file.name for file in manifest.files}) < len(manifest.files):
+                raise _BadNameError(f"{manifest.date}: its manifest lists a file twice.")
             try:
                 copied.files += self._copy_files(manifest)
             except ResourceNotFoundError:
@@ -197,7 +205,8 @@ class _Mirror:
     def _check(self, manifest: Manifest, file: LandedFile) -> None:
         start = self.names.events(manifest.date)
         ours = file.name.startswith(start) and _EVENT_FILE.fullmatch(file.name, len(start))
-        if not (ours and self._is_inside(file.name)):
+        fits = len(file.name.rpartition("/")[2]) <= LONGEST_NAME
+        if not (ours and fits and self._is_inside(file.name)):
             raise _BadNameError(
                 f"{manifest.date}: its manifest lists {file.name!r}, which is no event file of the day."
             )
@@ -258,9 +267,13 @@ def _is_copied(blob: BlobProperties, local: Path) -> bool:
 
 
 def _sha256(path: Path, name: str) -> str:
-    """The checksum of the events, which is the same in either format."""
-    with gzip.open(path) if name.endswith(".gz") else path.open("rb") as file:
+    """The checksum of the events, which is the same in either format. Empty for a file that is not gzip but should."""
+    with (
+        suppress(gzip.BadGzipFile, EOFError, zlib.error),
+        gzip.open(path) if name.endswith(".gz") else path.open("rb") as file,
+    ):
         return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
 
 
 @contextmanager

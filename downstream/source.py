@@ -12,7 +12,9 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
 from shared.days.manifest import LandedFile, Manifest
+from shared.errors import InvalidManifest
 from shared.names import Names
+from shared.storage.container import DOCUMENT_BYTES
 
 PIECE_BYTES = 4 * 1024 * 1024
 
@@ -33,6 +35,14 @@ class Source(Protocol):
             FileNotFoundError: the file is gone; on entering or while reading.
 
         """
+
+
+def read_document(client: ContainerClient, name: str) -> bytes:
+    """The bytes of a manifest. Raises InvalidManifest if it is larger than any that the app writes."""
+    stream = client.download_blob(name)
+    if stream.size > DOCUMENT_BYTES:
+        raise InvalidManifest(f"{name} has {stream.size} bytes: the app did not write it. Restore its last version.")
+    return stream.readall()
 
 
 class FolderSource:
@@ -83,7 +93,7 @@ class ContainerSource:
         """See `Source`."""
         name = self._names.manifest(day)
         try:
-            return Manifest.from_json(self._client.download_blob(name).readall(), name)
+            return Manifest.from_json(read_document(self._client, name), name)
         except ResourceNotFoundError:
             return None
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +33,9 @@ from shared.web.answers import Problem, as_file, as_json, as_page, as_problem
 MAX_DAYS = 366
 MAX_QUEUED = 366
 """How many days may be queued at a time by requests: a year. This limits the cost of a mistake."""
+_counting = Lock()
+_being_queued: list[Sequence[date]] = []
+"""The days of the requests under way. `_counting` protects them."""
 DEFAULT_DAYS = 30
 NOT_SIGNED_IN, NOT_FOUND = 401, 404
 LOGGED = ("date", "from", "to", "replace", "missing")
@@ -105,9 +110,9 @@ def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
     _check_query(request, "replace")
     day, replacing = _day(app, request), _flag(request, "replace")
     check_day(day, app.clock(), app.settings.retention_days)
-    _check_room(app, [day])
     try:
-        asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
+        with _room_for(app, [day]):
+            asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
     except DayRunning as running:
         url = _url(request, day)
         why = f"{day} is being exported now. Follow it at {url}, and ask again when it has ended."
@@ -130,10 +135,10 @@ def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpRespon
     if _flag(request, "missing"):
         rows = read_coverage(app.container, app.settings, first, last, app.clock())
         days = [row.date for row in rows if not row.landed]
-    _check_room(app, days)
     messages: list[str] = []
     try:
-        runs = [_asked(app, request, day, messages, replacing=replacing) for day in days]
+        with _room_for(app, days):
+            runs = [_asked(app, request, day, messages, replacing=replacing) for day in days]
     finally:
         # Even after an error: each day that was recorded as queued must get its message.
         if messages:
@@ -141,16 +146,27 @@ def backfill(app: App, request: func.HttpRequest, send: Send) -> func.HttpRespon
     return as_json(202, {"runs": runs}, {"Location": f"{_url(request)}?from={first}&to={last}"})
 
 
-def _check_room(app: App, days: Sequence[date]) -> None:
-    """Limit what one or many requests can cost: each queued day is an export."""
-    queued = app.runs.queued()
-    if len(queued.union(days)) > MAX_QUEUED:
-        raise Problem(
-            429,
-            f"At most {MAX_QUEUED} days may be queued at a time, and {len(queued)} are queued already. Ask for fewer, "
-            "wait until some are exported (GET /api/exports shows which), or take queued days back with "
-            "DELETE /api/exports?from=D&to=D.",
-        )
+@contextmanager
+def _room_for(app: App, days: Sequence[date]) -> Iterator[None]:
+    """Limit what one or many requests can cost: each queued day is an export.
+
+    Until the block ends, the days count as queued for other requests of this process.
+    """
+    with _counting:
+        queued = app.runs.queued().union(*_being_queued)
+        if len(queued.union(days)) > MAX_QUEUED:
+            raise Problem(
+                429,
+                f"At most {MAX_QUEUED} days may be queued at a time, and {len(queued)} are queued already. Ask for "
+                "fewer, wait until some are exported (GET /api/exports shows which), or take queued days back with "
+                "DELETE /api/exports?from=D&to=D.",
+            )
+        _being_queued.append(days)
+    try:
+        yield
+    finally:
+        with _counting:
+            _being_queued.remove(days)
 
 
 def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], *, replacing: bool) -> dict[str, Any]:

@@ -67,6 +67,29 @@ def days(target: str) -> list[tuple[Any, ...]]:
     return rows(target, "select export_date, export_try, count(*) from events group by all order by all")
 
 
+@pytest.mark.parametrize("odd", ["-1", "f" * 20, "0x10", " 1", "1_0", "", "A0000000", "٣" * 8, "zz", "1\n"])
+def test_a_day_of_a_try_that_the_app_does_not_write_is_reported(landed: Landed, target: str, odd: str) -> None:
+    landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
+    manifest = landed.export(MONDAY, {9: [MORNING]}, attempt="00000001") | {"try": odd}
+    landed.manifest(MONDAY).write_text(json.dumps(manifest))
+    landed.export(TUESDAY, {9: [MORNING]}, attempt="00000002")
+
+    refused, replaced = update(target, landed)
+    assert isinstance(refused, TableError)
+    assert replaced == Replaced(TUESDAY, "00000002", 5, 0)
+
+
+@pytest.mark.parametrize(
+    "way", ["../" * 40 + "dev/zero", "../../web-events/x", "hour=09/..\\x", "/etc/hostname", "./x"]
+)
+def test_a_name_that_leads_elsewhere_is_not_followed(landed: Landed, target: str, way: str) -> None:
+    manifest = landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
+    manifest["files"][0]["name"] = f"web-events/date={MONDAY}/{way}"
+    landed.manifest(MONDAY).write_text(json.dumps(manifest))
+    (refused,) = update(target, landed)
+    assert "the name of a file" in str(refused)
+
+
 def test_new_and_changed_days_come_expired_ones_go_and_others_stay(landed: Landed, target: str) -> None:
     landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
     landed.export(TUESDAY, {9: [MORNING], 20: [EVENING]}, attempt="00000002", file_format="json.gz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from azure.storage.blob import ContainerClient
 
+from downstream import source
 from downstream.mirror import WORK, Copied, MirrorError, Range, mirror
 from local.azurite import Azurite
 from tests.downstream.conftest import ROOT
@@ -23,6 +25,7 @@ WEDNESDAY = date(2025, 11, 5)
 THURSDAY = date(2025, 11, 6)
 MORNING = hour_of_events(TUESDAY, 9, 5)
 EVENING = hour_of_events(TUESDAY, 20, 5)
+ODD_BLOCK = gzip.compress(MORNING)[:10] + b"\xff" * 20
 
 
 @pytest.fixture
@@ -129,6 +132,33 @@ def test_a_day_that_cannot_be_copied_stops_no_other(container: ContainerClient, 
 
 
 @pytest.mark.parametrize(
+    "stored", [b"", b"{}", b"\x1f\x8b", gzip.compress(MORNING)[:-9], ODD_BLOCK, b"twice", b"large"]
+)
+def test_a_file_that_is_no_gzip_stops_no_other_day(
+    container: ContainerClient, there: Landed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bytes
+) -> None:
+    manifest = there.export(TUESDAY, {9: [MORNING]}, attempt="aaaaaaaa", file_format="json.gz")
+    wednesday = there.export(WEDNESDAY, {9: [MORNING]}, attempt="bbbbbbbb")
+    path = there.folder / manifest["files"][0]["name"]
+    path.write_bytes(path.read_bytes() if stored in (b"twice", b"large") else stored)
+    if stored == b"twice":
+        manifest |= {"files": manifest["files"] * 2, "totals": {"files": 2, "bytes": 2 * len(MORNING), "events": 10}}
+        manifest["totals"]["download_bytes"] = 0
+        there.manifest(TUESDAY).write_text(json.dumps(manifest))
+    if stored == b"large":
+        monkeypatch.setattr(source, "DOCUMENT_BYTES", 10_000)
+        there.manifest(TUESDAY).write_text(json.dumps(manifest) + " " * 10_000)
+    upload(container, there)
+
+    try:
+        (said,) = mirror(container, tmp_path / "here", "web-").days_skipped
+    except MirrorError as error:
+        said = str(error)
+    assert "2025-11-04" in said
+    assert names(tmp_path / "here") == listed(there, wednesday)
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "web-events/date=2025-11-04/hour=09/../../../../evil", "web-events/date=2025-11-04/../../../evil", "/evil",
@@ -136,6 +166,7 @@ def test_a_day_that_cannot_be_copied_stops_no_other(container: ContainerClient, 
         "web-events/date=2025-11-04/hour=09/evil", "web-manifests/date=2025-11-05.json",
         "web-events/date=2025-11-05/hour=09/1_2025-11-05_09_0.aaaaaaaa.json",
         "web-events/date=2025-11-04/hour=09/1_2025-11-04_09_0.aaaaaaaa.json\n",
+        f"web-events/date=2025-11-04/hour=09/{'1' * 240}_2025-11-04_09_0.aaaaaaaa.json",
     ],
 )  # fmt: skip
 def test_a_day_that_lists_a_foreign_name_is_named_and_skipped(

@@ -419,7 +419,9 @@ class TestMessages:
         work(app, order)
         assert (app.runs.withdraw(NEWEST), word(app)) == (None, "complete")
 
-    def test_of_a_day_beyond_what_may_be_queued(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_of_a_day_beyond_what_may_be_queued(
+        self, app: App, container: MemoryClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Days that are queued already count once."""
         monkeypatch.setattr(routes, "MAX_QUEUED", 2)
 
@@ -432,6 +434,17 @@ class TestMessages:
         assert [post(day) for day in (*days_before(0, 1), *days_before(0, 2))] == [202, 202, 429, 202]
         app.runs.withdraw(NEWEST)
         assert [post(day) for day in days_before(2)] == [202]
+
+        meanwhile: list[int] = []
+
+        def another(kind: str, _: str) -> None:
+            if kind == "upload_blob" and not meanwhile:
+                meanwhile.append(0)
+                meanwhile.append(post(NEWEST - ONE_DAY))
+
+        app.runs.withdraw(NEWEST - ONE_DAY)
+        container.fault = another
+        assert (post(NEWEST), meanwhile) == (202, [0, 429]), "days that another request is queueing count, too"
 
     def test_that_fails_five_times_is_done(
         self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture
