@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -295,6 +294,8 @@ def unknown_settings(environ: Mapping[str, str]) -> list[str]:
     warnings = []
     for name in sorted(environ.keys() - _SETTINGS):
         if name.startswith(("AMP_", "EXPORT_")):
+            import difflib  # noqa: PLC0415 - slow to import, and hardly ever needed
+
             likely = difflib.get_close_matches(name, _SETTINGS, n=1)
             hint = f" Did you mean {likely[0]}?" if likely else ""
             warnings.append(f"{name} is not a setting of this app and has no effect.{hint}")
