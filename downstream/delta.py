@@ -174,6 +174,8 @@ class EventsTable:
                 configuration=self._configuration,
                 storage_options=options,
                 raise_if_key_not_exists=False,
+                # A retry would write the metadata again, as the next version of another writer's table.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
 
 

@@ -263,6 +263,25 @@ def test_of_two_writers_at_the_same_day_one_commits(landed: Landed, target: str)
     assert DeltaTable(target).version() == 2
 
 
+def test_writers_that_begin_together_create_one_table(landed: Landed, tmp_path: Path) -> None:
+    """The table's metadata, and so its id, is written once."""
+    landed.export(MONDAY, {}, attempt="00000001")
+    for number in range(5):
+        target, barrier = str(tmp_path / f"table-{number}"), Barrier(3)
+
+        def work(target: str = target, barrier: Barrier = barrier) -> None:
+            barrier.wait(60)
+            update(target, landed)
+
+        writers = [Thread(target=work) for _ in range(3)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        log = [path.read_text() for path in sorted(Path(target, "_delta_log").glob("*.json"))]
+        assert ["metaData" in entry for entry in log] == [True] + [False] * (len(log) - 1)
+
+
 @pytest.mark.parametrize("newer", [{9: [EVENING]}, {}], ids=["with events", "empty"])
 @pytest.mark.parametrize("held", [True, False], ids=["a day that is there", "a new day"])
 def test_an_older_manifest_never_replaces_a_newer_one(
