@@ -4,6 +4,9 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+from shared.amplitude import LONGEST_ANSWER
+from shared.days.day import COMES_BACK_WITHIN
+from shared.export.fetch import LONGEST_FETCH
 from shared.export.publish import LONGEST_TRY
 from shared.runs.lock import LEASE_SECONDS, PROGRESS_SECONDS, RENEW_SECONDS, WAIT_SECONDS
 from shared.runs.nightly import LONGER_THAN_ANY_TRY, TIDYING_SECONDS
@@ -33,3 +36,12 @@ def test_the_host_ends_a_function_before_a_try_is_too_old_and_after_a_night_is_t
     hours, minutes, seconds = map(int, json.loads((ROOT / "host.json").read_text())["functionTimeout"].split(":"))
     limit = timedelta(hours=hours, minutes=minutes, seconds=seconds)
     assert timedelta(seconds=TIDYING_SECONDS) * 2 < limit < LONGEST_TRY
+
+
+def test_a_try_whose_last_request_is_slow_still_puts_its_manifest() -> None:
+    assert timedelta(seconds=LONGEST_FETCH + LONGEST_ANSWER) < LONGEST_TRY
+
+
+def test_a_dead_run_is_expected_for_as_long_as_the_host_may_hide_its_message() -> None:
+    """Ten minutes, and the status is up to a renewal older than the death."""
+    assert timedelta(minutes=10, seconds=RENEW_SECONDS) < COMES_BACK_WITHIN

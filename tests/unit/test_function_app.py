@@ -67,6 +67,11 @@ def test_one_message_at_a_time_and_pauses_between_tries() -> None:
     assert span(HOST["functionTimeout"]) == timedelta(hours=2)
 
 
+def test_the_host_keeps_the_lines_of_a_good_night_and_has_the_bundle_of_these_bindings() -> None:
+    assert HOST["logging"]["logLevel"]["default"] == "Information", "nightly_done and run_complete are INFO"
+    assert HOST["extensionBundle"]["version"] == "[4.*, 5.0.0)"
+
+
 def test_deaths_alone_give_no_day_up_within_the_hour_in_which_hosts_are_replaced() -> None:
     """Failures that are recorded end a run after five; a death costs only one of the queue's own tries."""
     queues = HOST["extensions"]["queues"]

@@ -355,8 +355,19 @@ def test_the_policy_allows_just_this_script_and_this_style(rendered: tuple[str, 
         assert len(page.find(name)) == 1
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
     assert policy["connect-src"] == policy["form-action"] == "'self'"
-    assert (headers["Referrer-Policy"], headers["X-Frame-Options"]) == ("no-referrer", "DENY")
     assert headers is HEADERS
+
+
+def test_no_answer_is_kept_framed_or_read_by_another_site() -> None:
+    assert {name: HEADERS[name] for name in HEADERS if name != "Content-Security-Policy"} == {
+        "Cache-Control": "no-store",
+        "Strict-Transport-Security": "max-age=31536000",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
 
 
 def test_a_page_names_no_other_server() -> None:

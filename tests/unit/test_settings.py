@@ -279,10 +279,11 @@ def test_two_ways_to_the_storage_are_one_too_many() -> None:
         assert f"EXPORT_STORAGE, {URI}: set exactly one of them" in says
 
 
+@pytest.mark.parametrize("reference", [UNRESOLVED, "@Microsoft.KeyVault(VaultName=marker;SecretName=key-marker)"])
 @pytest.mark.parametrize("name", [*LAPTOP, "EXPORT_WINDOW_HOURS"])
-def test_an_unresolved_reference_is_called_that(name: str) -> None:
+def test_an_unresolved_reference_is_called_that(name: str, reference: str) -> None:
     """It is not missing, and the text of the reference stays out of the message."""
-    says = refused(LAPTOP | {name: UNRESOLVED})
+    says = refused(LAPTOP | {name: reference})
     assert f"{name} is a Key Vault reference that did not resolve" in says
     assert "missing" not in says
     assert "marker" not in says
