@@ -42,7 +42,9 @@ def test_the_volume_is_compared_with_the_seven_landed_days_before(
     environ: dict[str, str], container: ContainerClient, before: list[date]
 ) -> None:
     """However far back they are. Neither the day itself nor later ones count."""
-    events = {day: 100 + number for number, day in enumerate(before)} | {DAY + timedelta(1): 10**6}
+    # The oldest of the seven has the median: whatever day came in its place would be seen.
+    counts = (100, 101, 102, 104, 105, 106, 103, 500)
+    events = dict(zip(before, counts, strict=True)) | {DAY + timedelta(1): 10**6}
     for day, number in events.items():
         figures = {"status": "complete", "events": str(number), "files": "1", "bytes": "1"}
         container.upload_blob(f"manifests/date={day}.json", b"{}", metadata=figures)

@@ -151,7 +151,8 @@ def test_the_document_is_the_one_that_users_know() -> None:
     document = json.loads(EXAMPLE.to_json())
     assert document["version"] == 1
     assert (document["date"], document["try"], document["status"]) == ("2025-11-04", "5f3c9a1e", "complete")
-    assert (document["started_at"], document["finished_at"]) == ("2025-11-05T03:30:02Z", "2025-11-05T03:31:40Z")
+    for instants in (document, EXAMPLE.metadata()):
+        assert (instants["started_at"], instants["finished_at"]) == ("2025-11-05T03:30:02Z", "2025-11-05T03:31:40Z")
     assert document["totals"] == {"files": 3, "bytes": 1200, "events": 10, "download_bytes": 138320119}
     assert document["empty_hours"] == list(range(1, 24)), "a file without an event makes no hour full"
     assert document["files"][1] == {
@@ -189,7 +190,7 @@ def with_file(**changes: Any) -> bytes:
             with_figure(requests=[1]),
         ],
         *[with_figure(started_at=None), with_figure(volume=[1]), with_figure(changes={"added": 1})],
-        *[with_figure(totals={}), with_figure(empty_hours=[3])],
+        *[with_figure(totals={}), with_figure(empty_hours=[3]), with_figure(version=True)],
         *[with_file(hour=24), with_file(hour=-1), with_file(hour="0"), with_file(hour=0.5), with_file(events="4")],
         *[with_file(events=5), with_file(bytes=None), with_file(source=None), with_file(name=7)],
     ],

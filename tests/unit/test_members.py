@@ -100,6 +100,7 @@ BAD_NAMES = {
     "leads up as a directory": b"187520/../",
     "absolute": b"/187520/187520_2025-11-04_0#0.json.gz",
     "of a drive": b"C:187520_2025-11-04_0#0.json.gz",
+    "of a drive, no data": b"C:notes.txt",
     "backslash": b"187520\\187520_2025-11-04_0#0.json.gz",
     "backslash in another file": b"187520\\readme.txt",
     "NUL": b"187520/187520_2025-11-04_0#0.json.gz\0.txt",

@@ -1,5 +1,6 @@
 """Waiting as arithmetic: nothing here sleeps."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -60,6 +61,16 @@ def test_no_base_means_no_wait() -> None:
 )
 def test_seconds_or_a_date(header: str, seconds: float) -> None:
     assert retry_after_seconds(header, NOW) == seconds
+
+
+def test_a_date_without_a_zone_is_utc_on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    try:
+        assert retry_after_seconds("Wed Nov  5 03:31:40 2025", NOW) == 100
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.integers(-(10**6), 10**6))

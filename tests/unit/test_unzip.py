@@ -84,6 +84,9 @@ FORMS = {
         )
         for kind, zip64 in product(DESCRIPTORS, (False, True))
     },
+    "stored, size after, and all ones before": build(
+        [File(b"1.gz", GZIP, descriptor="signed 32", local={"packed": MOST_32, "size": MOST_32}), ONE]
+    ),
     "stored, a descriptor like gzip": build([File(b"1.gz", LIKE_GZIP, descriptor="bare 32"), ONE]),
     "stored, gzip like a descriptor": build([File(b"1.gz", LIKE_GZIP + LIKE_DESCRIPTOR, descriptor="bare 32"), ONE]),
 }
