@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 
 from shared.amplitude import Answer
 from shared.dates import Window
-from shared.errors import AmplitudeUnavailable, BrokenArchive
+from shared.errors import AmplitudeUnavailable, BrokenArchive, StorageUnavailable
 from shared.export.fetch import LONGEST_FETCH, FetchedWindow, Fetcher, Progress, Try
 from shared.log import RunLog
 from shared.settings import Settings, load_settings
-from shared.storage.uploader import Uploader
+from shared.storage.uploader import Stage, Uploader
 from tests.unit.archives import DAY, File, build, chunked, event_name
 
 NOW = datetime(2025, 11, 5, 3, 30, tzinfo=UTC)
@@ -61,11 +62,14 @@ def stage(name: str, block_id: str, block: Sequence[bytes]) -> None:
 
 
 def fetch(
-    amplitude: Amplitude, settings: Settings = SETTINGS, monotonic: Callable[[], float] = lambda: 0.0
+    amplitude: Amplitude,
+    settings: Settings = SETTINGS,
+    monotonic: Callable[[], float] = lambda: 0.0,
+    put: Stage = stage,
 ) -> tuple[list[FetchedWindow], list[Progress]]:
     """All windows, and each note of progress."""
     notes: list[Progress] = []
-    with Uploader(stage) as uploader:
+    with Uploader(put) as uploader:
         fetcher = Fetcher(
             try_=TRY,
             source=amplitude,
@@ -128,3 +132,27 @@ def test_a_try_asks_for_nothing_more_once_it_takes_too_long() -> None:
     with pytest.raises(BrokenArchive, match="damaged"):
         fetch(amplitude, monotonic=lambda: next(clock))
     assert len(amplitude.answers) == 2
+
+
+def test_a_block_of_a_bad_answer_that_fails_late_fails_no_other_attempt() -> None:
+    ended = Event()
+
+    class Ending(Amplitude):
+        """Says when its answer has ended."""
+
+        @contextmanager
+        def fetch(self, window: Window) -> Iterator[Answer | None]:
+            """See above."""
+            try:
+                with super().fetch(window) as answer:
+                    yield answer
+            finally:
+                ended.set()
+
+    def late(*_: object) -> None:
+        if not ended.is_set():
+            ended.wait()
+            raise StorageUnavailable("late")
+
+    windows, _ = fetch(Ending([archive(Window(DAY, 0, 24))[:-1]]), put=late)
+    assert windows[0].request.attempts == 2

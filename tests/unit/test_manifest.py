@@ -25,7 +25,7 @@ from shared.days.manifest import (
 )
 from shared.days.state import RunState
 from shared.days.status import RunError, RunStatus
-from shared.errors import BadRequest, InvalidManifest
+from shared.errors import BadRequest, FewerEvents, InvalidManifest
 
 NOV_4 = date(2025, 11, 4)
 METADATA_BYTES = 8 * 1024
@@ -243,6 +243,15 @@ def test_a_status_fits_the_metadata(status: RunStatus) -> None:
         message = status.error.message.strip(" ")
         assert message.startswith(error.message)
         assert error.message == message or len(message) > 100
+
+
+def test_an_errors_figures_come_with_the_listing() -> None:
+    """The page asks with them whether fewer events may replace the day."""
+    error = RunError.of(FewerEvents(NOV_4, 10, 5))
+    read = RunStatus.from_metadata(NOV_4, RunStatus(NOV_4, RunState.FAILED, "run", "http", error=error).metadata())
+    assert read is not None
+    assert read.error is not None
+    assert read.error.details == error.details != {}
 
 
 @given(st.sampled_from([*json.loads(RunStatus(NOV_4, RunState.FAILED, "run", "http").to_json()), "error"]), values)
