@@ -18,8 +18,23 @@ def import_ratio(rounds: int) -> float:
     return min(app for app, _ in pairs) / min(sdks for _, sdks in pairs)
 
 
+def libraries_beside_the_sdks() -> set[str]:
+    """The packages outside the standard library that `function_app` imports and its SDKs do not."""
+    return {name for name in _modules(_APP) - _modules(_SDKS) if not name.startswith(("function_app", "shared"))}
+
+
+def _modules(statement: str) -> set[str]:
+    """Packages by their first name; Azure's, which share it, by three."""
+    names = _output(f"import sys; {statement}; print(*sys.modules)").split()
+    packages = {".".join(name.split(".")[: 3 if name.startswith("azure.") else 1]) for name in names}
+    return packages - sys.stdlib_module_names
+
+
 def _seconds(statement: str) -> float:
-    done = subprocess.run(  # noqa: S603 - this very interpreter, and a statement made above
-        [sys.executable, "-c", _TIMED.format(statement)], cwd=ROOT, stdout=subprocess.PIPE, check=True
-    )
-    return float(done.stdout)
+    return float(_output(_TIMED.format(statement)))
+
+
+def _output(statements: str) -> str:
+    return subprocess.run(  # noqa: S603 - this very interpreter, and statements made above
+        [sys.executable, "-c", statements], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True
+    ).stdout

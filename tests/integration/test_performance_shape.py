@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from azure.storage.blob import ContainerClient
 
-from bench.cold_start import import_ratio
+from bench.cold_start import libraries_beside_the_sdks
 from bench.days import Volume
 from bench.measure import Contender, open_bench
 from local.simulator import Simulator
@@ -90,9 +90,9 @@ def test_nobody_reads_ahead_of_a_storage_that_stands_still(simulator: Simulator)
     assert read[0] == 12 * len(events) * 10_000
 
 
-def test_a_cold_start_waits_for_the_sdks_and_little_more() -> None:
-    """Heavy imports stand only where they are used."""
-    assert import_ratio(5) <= 1.3
+def test_a_cold_start_waits_for_no_library_beside_the_sdks() -> None:
+    """Others are imported only where they are used. How long it takes is a row of the benchmark."""
+    assert libraries_beside_the_sdks() == set()
 
 
 def test_a_request_to_the_storage_runs_no_idle_steps() -> None:
