@@ -263,6 +263,16 @@ def test_a_day_page_shows_all_that_its_manifest_says() -> None:
         assert expected in text
 
 
+def test_a_day_page_shows_a_hundred_warnings_and_counts_the_others() -> None:
+    """A manifest may hold as many as its size allows."""
+    document = answer(SATURDAY)
+    assert document.landed
+    many = replace(document, landed=replace(document.landed, warnings=tuple(f"warning-{n}." for n in range(2100))))
+    text = Parsed(day_page(many, NOW)[0]).text
+    assert text.count("warning-") == 100
+    assert "2,000 more warnings are in the manifest." in text
+
+
 def test_a_day_page_of_a_failed_run_says_what_to_do_and_leaves_the_landed_day_in_sight() -> None:
     error = RunError("BrokenArchive", "The archive ends in the middle of 187520_2025-11-15_7#0.json.gz.")
     document = answer(SATURDAY, run="failed", run_id="b" * 32, error=error)
