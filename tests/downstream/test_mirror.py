@@ -132,7 +132,9 @@ def test_a_day_that_cannot_be_copied_stops_no_other(container: ContainerClient, 
 
 
 @pytest.mark.parametrize(
-    "stored", [b"", b"{}", b"\x1f\x8b", gzip.compress(MORNING)[:-9], ODD_BLOCK, b"twice", b"large"]
+    "stored",
+    [b"", b"{}", b"\x1f\x8b", gzip.compress(MORNING)[:-9], ODD_BLOCK, b"twice", b"large"],
+    ids=["empty", "plain", "a magic number", "cut", "an odd block", "twice", "large"],
 )
 def test_a_file_that_is_no_gzip_stops_no_other_day(
     container: ContainerClient, there: Landed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bytes
