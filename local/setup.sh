@@ -62,7 +62,7 @@ node_packages() {
         node "$npm" run --silent --if-present unpack) >"$folder.log" 2>&1; then
         tail -n 20 "$folder.log" >&2
         rm -f "$folder.log"
-        fail "npm could not install $2 ($folder). Is the npm registry reachable from here (a proxy: HTTPS_PROXY), and is there room on the disk?"
+        fail "npm could not install $2 ($folder). Is the npm registry reachable from here (a proxy: HTTPS_PROXY; a company's own certificates: NODE_EXTRA_CA_CERTS), and is there room on the disk?"
     fi
     rm -f "$folder.log"
     cp "$folder/package-lock.json" "$folder/node_modules/.installed"

@@ -26,6 +26,9 @@ BAR_STEPS = 20
 _FIRST_MONTH = 12
 """January of the year 1, counted in months from January of the year 0."""
 _UNDER_WAY = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED)
+_KINDS: tuple[Kind, ...] = ("manifests", "status")
+_FIRST_PAGE = 50
+"""Enough names to find a day in; a container with ten years of days is not listed for it."""
 RETURNING, BEFORE = "returning", "before"
 WORDS = {RETURNING: "coming back", BEFORE: "never asked for"}
 """The names of the looks that are not states."""
@@ -318,13 +321,12 @@ def read_calendar(container: Container, settings: Settings, first: date, last: d
 
 
 def _first_known(container: Container, names: Names) -> date:
-    """The earliest day that has landed or was requested, from the first names of two listings; `date.max` if none."""
-    kinds: tuple[Kind, ...] = ("manifests", "status")
-    days = [
-        next((day for blob in container.blobs(names.folder(kind)) if (day := names.day_of(blob.name, kind))), None)
-        for kind in kinds
-    ]
-    return min(filter(None, days), default=date.max)
+    """The earliest day that has landed or was requested, from the beginning of two listings; `date.max` if none."""
+    found = []
+    for kind in _KINDS:
+        listed = (names.day_of(blob.name, kind) for blob in container.blobs(names.folder(kind), page_size=_FIRST_PAGE))
+        found += [next((day for day in listed if day), date.max)]
+    return min(found)
 
 
 def _alike(one: DayView, other: DayView) -> bool:

@@ -192,14 +192,16 @@ class Container:
                 return False
         return True
 
-    def blobs(self, start: str) -> Iterator[Blob]:
-        """All blobs whose name begins with `start`, with metadata, in the order of their names; 5,000 per request.
+    def blobs(self, start: str, page_size: int | None = None) -> Iterator[Blob]:
+        """All blobs whose name begins with `start`, with metadata, in the order of their names.
+
+        Lazy: each request lists `page_size` blobs, or 5,000.
 
         Directories of an account with a hierarchical namespace are not blobs. A name with an empty, `.` or `..` segment
         is skipped and logged: this app writes no such name, and a request for it would reach another blob.
         """
         with translated(start, "list"):
-            for blob in self._client.list_blobs(name_starts_with=start, include=["metadata"]):
+            for blob in self._client.list_blobs(start, include=["metadata"], results_per_page=page_size):
                 metadata = {key: value or "" for key, value in (blob.metadata or {}).items()}
                 if _is_directory(blob.size, metadata):
                     continue

@@ -109,9 +109,11 @@ class MemoryClient:
         """Read a blob."""
         return self.get_blob_client(name).download_blob()
 
-    def list_blobs(self, name_starts_with: str = "", include: object = None) -> Iterator[BlobProperties]:
+    def list_blobs(
+        self, name_starts_with: str = "", include: object = None, results_per_page: int | None = None
+    ) -> Iterator[BlobProperties]:
         """All blobs whose name starts so, as they are at the first step."""
-        del include
+        del include, results_per_page
         with self.asked("list_blobs", name_starts_with):
             found = [
                 self.properties(name, blob) for name, blob in self.blobs.items() if name.startswith(name_starts_with)
