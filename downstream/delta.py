@@ -8,6 +8,7 @@ overtaken by another, no event gets into the table twice. Readers see a day as i
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import os
 import re
@@ -37,9 +38,12 @@ from shared.storage.connect import credential, open_client
 
 ATTEMPTS = 5
 """How often a day is written if other writers or new exports keep overtaking it."""
-ROWS_IN_GROUP = 8 * 1024
+ROWS_IN_GROUP = 4 * 1024
 """The writer holds a row group in memory."""
 os.environ.setdefault("DELTARS_WRITER_BATCH_CHANNEL_SIZE", "1")  # fewer rows wait between its reader and its writer
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
+_PAGE_BYTES = 128 * 1024
+"""The writer holds a page and a dictionary for each of some 80 columns."""
 FILE_BYTES = 128 * 1024 * 1024
 _SCOPE = "https://storage.azure.com/.default"
 NO_TRY = -1
@@ -179,7 +183,12 @@ class EventsTable:
             )
 
 
-_WRITER = WriterProperties(compression="SNAPPY", max_row_group_size=ROWS_IN_GROUP)
+_WRITER = WriterProperties(
+    compression="SNAPPY",
+    max_row_group_size=ROWS_IN_GROUP,
+    data_page_size_limit=_PAGE_BYTES,
+    dictionary_page_size_limit=_PAGE_BYTES,
+)
 
 
 def _app_id(day: date) -> str:
@@ -298,6 +307,15 @@ def storage_options(target: str, settings: Settings) -> dict[str, str]:
     }
 
 
+def _return_memory() -> None:
+    """Make the allocators return freed memory: their defaults keep some 50 MiB of it. Only glibc has the options."""
+    pa.set_memory_pool(pa.system_memory_pool())
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in (_M_ARENA_MAX, 2), (_M_TRIM_THRESHOLD, 128 * 1024), (_M_MMAP_THRESHOLD, 64 * 1024):
+            mallopt(option, value)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 1 if a day, or all, could not be brought up to date, and 2 for wrong settings."""
     parser = argparse.ArgumentParser(prog="python -m downstream.delta", description=__doc__)
@@ -309,6 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--optimize", action="store_true", help="then merge small files")
     parser.add_argument("--vacuum", action="store_true", help="then delete files that nobody has needed for 7 days")
     options = parser.parse_args(arguments)
+    _return_memory()
     try:
         return _run(options, find_settings(Path.cwd()))
     except SettingsError as error:
