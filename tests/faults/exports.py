@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
@@ -35,6 +36,17 @@ MARKERS = {
     for text in (secret, quote(secret, safe=""))
 }
 """The secrets that all tests here run with, in each spelling in which they could leak."""
+
+
+class Command(subprocess.Popen[str]):
+    """A process that does not outlive a test that fails."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error:
+            self.kill()
+        super().__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +85,9 @@ class Exports:
                 return error
         return None
 
-    def start(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> Command:
         """`python -m local` with arguments, by default where no settings files are; the caller waits for its end."""
-        return subprocess.Popen(  # noqa: S603 - this very interpreter
+        return Command(
             [sys.executable, "-m", "local", *arguments],
             cwd=folder,
             env={**os.environ, **self.environ, **settings, "PYTHONPATH": str(ROOT)},
@@ -87,7 +99,7 @@ class Exports:
     def cli(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> subprocess.CompletedProcess[str]:
         """`python -m local` with arguments, to its end: exit code, stdout, stderr."""
         with self.start(*arguments, folder=folder, **settings) as process:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
