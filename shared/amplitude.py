@@ -3,8 +3,6 @@
 Request and answers: Amplitude's documentation of the Export API (`GET /api/2/export`, Basic auth, both hours included).
 """
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Callable, Iterator

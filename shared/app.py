@@ -1,7 +1,5 @@
 """Puts the parts together: settings, container, Amplitude, and the export of a day."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

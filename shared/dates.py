@@ -1,10 +1,9 @@
 """Days and hours: which day can be exported, and in which windows it is requested. Everything is UTC."""
 
-from __future__ import annotations
-
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Self
 
 from shared.errors import InvalidDate
 
@@ -47,14 +46,15 @@ class Window:
         """The last hour of the window as `2025-11-04T23`. Amplitude's end of a range is inclusive."""
         return f"{self.day.isoformat()}T{self.end - 1:02d}"
 
-    def halves(self) -> tuple[Window, Window]:
+    def halves(self) -> tuple[Self, Self]:
         """The window's two halves, the earlier first; an odd hour goes to the first."""
         middle = self.start + (self.hours + 1) // 2
-        return Window(self.day, self.start, middle), Window(self.day, middle, self.end)
+        return replace(self, end=middle), replace(self, start=middle)
 
-    def split(self, hours: int) -> list[Window]:
+    def split(self, hours: int) -> list[Self]:
         """The window in pieces of at most `hours`, in order."""
-        return [Window(self.day, start, min(start + hours, self.end)) for start in range(self.start, self.end, hours)]
+        starts = range(self.start, self.end, hours)
+        return [replace(self, start=start, end=min(start + hours, self.end)) for start in starts]
 
     def __str__(self) -> str:
         return f"{self.first_hour} to {self.last_hour} UTC"

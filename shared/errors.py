@@ -5,8 +5,6 @@ do; the pages and docs/operations.md say the same. A message never holds a crede
 content.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date

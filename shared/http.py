@@ -1,7 +1,5 @@
 """HTTP sessions for Amplitude and for the storage: which proxy a request takes, and why a connection failed."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import ssl

@@ -1,7 +1,5 @@
 """Log lines for queries, and the table of a try's operations that is stored with the day."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """The names of blobs. Each is the full name of a blob, with the prefix in front, exactly as in the setting."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal

@@ -1,7 +1,5 @@
 """Removes secrets from texts of other programs: a proxy's page may repeat a request with its credentials."""
 
-from __future__ import annotations
-
 import base64
 import html
 import re

@@ -1,7 +1,5 @@
 """How long to wait before the next attempt. These functions only compute: numbers in, seconds out."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 

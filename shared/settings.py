@@ -3,8 +3,6 @@
 `Settings` is the table of them: its fields say under which name, with which default and how each is read.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields

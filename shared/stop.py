@@ -3,8 +3,6 @@
 Nothing is raised where a signal arrives: half of an object would exist then, or half of a clean-up.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import signal

@@ -1,7 +1,5 @@
 """Texts for pages: numbers, sizes, dates, unprintable characters, and what to do about an error."""
 
-from __future__ import annotations
-
 from calendar import day_name, month_name
 from collections.abc import Sequence
 from datetime import UTC, date, datetime

@@ -5,8 +5,6 @@ interpreter lock. Gzip headers and trailers are read here, because ISA-L reports
 (FHCRC) is split over two pieces.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Iterator
 from typing import cast

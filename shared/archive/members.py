@@ -11,8 +11,6 @@ The archive is verified only when the loop over it has ended without an exceptio
 and gzip are right, and the members are exactly those of the archive's directory.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

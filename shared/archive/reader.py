@@ -1,7 +1,5 @@
 """Reads bytes that arrive in chunks, in the pieces that a format needs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from shared.errors import BrokenArchive

@@ -13,8 +13,6 @@ of the speed, and cannot read a stored entry whose size comes only after its dat
 whose sections are named below.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

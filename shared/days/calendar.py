@@ -1,7 +1,5 @@
 """A range of days, prepared for a browser or a terminal."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which days have landed, from a few list calls: the main figures are in the blobs' metadata."""
 
-from __future__ import annotations
-
 import os.path
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What is known about a day, as one typed value. JSON answers, pages and the terminal's calendar are views of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta

@@ -3,8 +3,6 @@
 Whoever may write into the container can write anything into these blobs, so each number and text has a limit.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import math

@@ -1,7 +1,5 @@
 """The manifest: what a day holds, as a value."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Types for the states of days and runs, and for what triggers a run."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

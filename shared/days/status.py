@@ -1,7 +1,5 @@
 """The status of a day's latest run, as a value."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -68,7 +66,7 @@ class RunStatus:
     failures: int = 0
     """How many tries of this run have failed with a transient error."""
 
-    def changed(self, moment: datetime, **changes: Any) -> RunStatus:
+    def changed(self, moment: datetime, **changes: Any) -> Self:
         """The status, changed at `moment`."""
         return replace(self, updated_at=moment, **changes)
 

@@ -1,7 +1,5 @@
 """Fetches a day's windows one after the other: requests, retries, halves, and stages their files as they arrive."""
 
-from __future__ import annotations
-
 import logging
 import random
 import time

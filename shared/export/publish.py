@@ -4,8 +4,6 @@ The put of the manifest publishes the day. Before it, everything is invisible or
 deleted that no manifest lists any more. `docs/protocol.md` says what goes wrong without each rule.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The day's lock: the lease on its status blob. It is renewed while a try works; only its holder writes the status."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

@@ -1,11 +1,10 @@
 """The content of a queue message, as a value."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
 from datetime import date
+from typing import Self
 
 from shared.days.documents import NOT_OURS, decode, encode
 from shared.days.state import Trigger
@@ -28,7 +27,7 @@ class Order:
         return json.dumps(encode(self))
 
     @classmethod
-    def from_message(cls, text: str) -> Order:
+    def from_message(cls, text: str) -> Self:
         """What a message asks for.
 
         Raises:

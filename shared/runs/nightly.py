@@ -1,7 +1,5 @@
 """What the timer does: queue missing days, expire days beyond the retention, and sweep blobs that dead tries left."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable, Iterator

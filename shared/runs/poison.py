@@ -1,7 +1,5 @@
 """Reports messages in the poison queue that the host cannot decode, because it passes those to no function."""
 
-from __future__ import annotations
-
 import base64
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Runs: how one is requested, done and given up; which run may export a day, and what the day's status blob says."""
 
-from __future__ import annotations
-
 import logging
 import uuid
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Connects to the storage: sessions, retries, and the credentials of the settings."""
 
-from __future__ import annotations
-
 import logging
 import ssl
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ All names are full blob names (see `names`). `connect` creates a container, `err
 its library.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Only a race is a condition that was not met. A conflict that no other try can ha
 holds, an immutability policy, an archived blob) is denied, with the storage's own code and what to do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Looks into a queue of the host's storage account. The app gets its messages through the host's bindings, not here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,7 +22,7 @@ PEEKED = 32
 class Queue:
     """A storage queue. A queue that does not exist counts as empty."""
 
-    def __init__(self, client: QueueClient) -> None:
+    def __init__(self, client: "QueueClient") -> None:
         self._client = client
 
     @property

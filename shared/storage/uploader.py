@@ -3,8 +3,6 @@
 The number of bytes in flight is limited, not the number of files: a few large blocks, or many small files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +24,7 @@ Stage = Callable[[str, str, Sequence[bytes]], None]
 class Upload:
     """One file. Takes its bytes, and has its block ids and its checksum after everything is staged."""
 
-    def __init__(self, uploader: Uploader, name: str, block_prefix: str) -> None:
+    def __init__(self, uploader: "Uploader", name: str, block_prefix: str) -> None:
         self.name = name
         self.block_ids: list[str] = []
         self._uploader = uploader
@@ -134,7 +132,7 @@ class Uploader:
             if not future.cancelled():
                 future.result()
 
-    def _submit(self, pool: ThreadPoolExecutor, budget: _Budget, size: int, task: Callable[[], None]) -> None:
+    def _submit(self, pool: ThreadPoolExecutor, budget: "_Budget", size: int, task: Callable[[], None]) -> None:
         self._raise_failed()  # now, and not only at the end of the download: the try has failed
         budget.take(size)
         future = pool.submit(task)
@@ -167,6 +165,6 @@ class _Budget:
             self._changed.notify()
 
 
-def _update(digest: hashlib._Hash, chunks: list[bytes]) -> None:
+def _update(digest: "hashlib._Hash", chunks: list[bytes]) -> None:
     for chunk in chunks:
         digest.update(chunk)

@@ -1,7 +1,5 @@
 """Who may call a route: the checks of the sign-in with Microsoft Entra, and of requests from other sites."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator, Mapping

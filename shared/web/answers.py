@@ -1,7 +1,5 @@
 """The answers of the routes: JSON, a page, or a problem document (RFC 9457), all with the same security headers."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

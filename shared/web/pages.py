@@ -1,7 +1,5 @@
 """The pages for a browser: how the days are rendered as HTML."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from calendar import monthrange

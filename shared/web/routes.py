@@ -3,8 +3,6 @@
 Every error is a problem document (RFC 9457) that says what to do. None contains a stack trace or a secret.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
