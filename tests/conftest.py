@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,6 +18,10 @@ from local.simulator import Simulator
 from tests.doubles.memory import MemoryClient
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Each module is compiled once, not in every process that a test starts, even if the environment asks for that.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # An example takes milliseconds, and the first text of a fresh clone some seconds: hypothesis then builds its tables.
 settings.register_profile("any machine", deadline=timedelta(seconds=10))
