@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.dates import DAY
-from shared.days.calendar import Calendar, DayView
+from shared.days.calendar import Calendar, DayView, word
 from shared.text import hours_text, month_text, number, size, visible
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -76,13 +76,13 @@ class _Coverage:
         for view in self.calendar.days.values():
             landed, glyph = view.landed, Text(*_glyph(view))
             figures = (number(landed.events), size(landed.bytes), number(landed.files)) if landed else ("", "", "")
-            status = Text(view.word, _STYLES[view.look])
+            status = Text(word(view.look), _STYLES[view.look])
             table.add_row(glyph, str(view.date), status, *figures, Text(visible("; ".join(_notes(view)))))
         return table
 
 
 def _glyph(view: DayView) -> tuple[str, str]:
-    if view.run == "failed":
+    if view.later == "failed":
         return _LATER_FAILED, _STYLES["failed"]
     glyph = _SHADES[view.level - 1] if view.look == "complete" else _GLYPHS[view.look]
     return glyph, _STYLES[view.look]
@@ -93,11 +93,11 @@ def _notes(view: DayView) -> Iterator[str]:
         yield f"no events in {hours_text(view.landed.empty_hours)}"
     if view.landed and view.landed.grown:
         yield f"{number(view.landed.grown)} events more than the export before"
-    if view.run:
-        yield view.latest_run
+    if view.later:
+        yield f"latest run {word(view.later)}"
     yield from view.warnings
-    if view.day.error:
-        yield f"{view.day.error.type}: {view.day.error.message}"
+    if view.error:
+        yield f"{view.error.type}: {view.error.message}"
 
 
 def _month_names(weeks: Sequence[date]) -> str:
@@ -113,7 +113,7 @@ def _month_names(weeks: Sequence[date]) -> str:
 
 def _legend(calendar: Calendar) -> Text:
     parts: list[tuple[str, str]] = [(f"{_SHADES[:-1]} ", _STYLES["complete"]), ("complete, by events   ", "dim")]
-    for look, word, _ in calendar.legend[1:]:
-        parts += [(f"{_GLYPHS[look]} ", _STYLES[look]), (f"{word}   ", "dim")]
+    for look, _ in calendar.legend[1:]:
+        parts += [(f"{_GLYPHS[look]} ", _STYLES[look]), (f"{word(look)}   ", "dim")]
     parts += [(f"{_LATER_FAILED} ", _STYLES["failed"]), ("landed, latest run failed", "dim")]
     return Text.assemble(*parts)

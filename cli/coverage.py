@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from datetime import date, timedelta
 
 from rich.console import Console
 
 from cli.codes import DONE, FAILED
 from cli.output import console, stdout
-from shared.dates import newest_complete_day, parse_day
+from shared.dates import days_before, newest_complete_day, parse_day
 from shared.days.calendar import read_calendar
 from shared.days.state import State
 from shared.errors import InvalidDate
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Conso
     """Print the table of days, or its JSON."""
     now = utc_now()
     last = parse_day(options.last) if options.last else newest_complete_day(now)
-    first = parse_day(options.first) if options.first else last - min(timedelta(days=DEFAULT_DAYS - 1), last - date.min)
+    first = parse_day(options.first) if options.first else days_before(last, DEFAULT_DAYS - 1)
     if not 0 <= (last - first).days < MAX_DAYS:
         raise InvalidDate(f"{first} to {last} is not a range of 1 to {MAX_DAYS} days.")
     settings = load_storage_settings(environ)

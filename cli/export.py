@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from rich.console import Console
 
@@ -16,7 +16,7 @@ from cli.interrupts import handled
 from cli.output import SafeStream, stdout
 from cli.progress import ExportProgress
 from shared.app import App, open_app
-from shared.dates import DAY, check_day, days_between, newest_complete_day, parse_day
+from shared.dates import DAY, check_day, days_before, days_between, newest_complete_day, parse_day
 from shared.days.coverage import read_coverage
 from shared.days.manifest import Manifest
 from shared.days.state import Trigger
@@ -63,8 +63,7 @@ def _days(options: argparse.Namespace, now: datetime) -> list[date]:
         days = [now.date() - DAY if options.day == "yesterday" else parse_day(options.day)]
     elif options.first or options.missing:
         last = parse_day(options.last) if options.last else newest_complete_day(now)
-        before = min(timedelta(days=DEFAULT_DAYS - 1), last - date.min)
-        first = parse_day(options.first) if options.first else last - before
+        first = parse_day(options.first) if options.first else days_before(last, DEFAULT_DAYS - 1)
         if first > last:
             raise InvalidDate(f"The range is empty: --from {first} is after --to {last}.")
         days = days_between(first, last)

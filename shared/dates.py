@@ -84,8 +84,7 @@ def oldest_kept_day(now: datetime, retention_days: int) -> date:
     """The oldest day within a retention, counted in days before today (UTC); 0 keeps for ever."""
     if retention_days == 0:
         return date.min
-    today = now.astimezone(UTC).date()
-    return today - timedelta(days=min(retention_days, (today - date.min).days))
+    return days_before(now.astimezone(UTC).date(), retention_days)
 
 
 def parse_day(text: str) -> date:
@@ -122,6 +121,11 @@ def check_day(day: date, now: datetime, retention_days: int) -> None:
         raise InvalidDate(
             f"{day} is beyond the retention of {retention_days} days (EXPORT_RETENTION_DAYS): it would expire at once."
         )
+
+
+def days_before(day: date, count: int) -> date:
+    """The day that many days earlier; the first day of the calendar if there are not as many."""
+    return date.fromordinal(max(day.toordinal() - count, 1))
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from shared import text as say
 from shared.dates import DAY, newest_complete_day
-from shared.days.calendar import LEVELS, Calendar, DayView
+from shared.days.calendar import Calendar, DayView, word
 from shared.days.day import Day
 from shared.days.state import State
 from shared.web import answers
@@ -39,7 +39,7 @@ def day_page(day: Day, now: datetime, *, entra: bool = False) -> Page:
         took = max(elapsed, sum(request.seconds for request in manifest.requests))
     return _page(
         "day.html",
-        view=DayView(day, LEVELS, now),
+        view=DayView(day.date, day.state, day.run, day.landed, manifest, now=now),
         manifest=manifest,
         took=took,
         files=manifest.files[:MAX_FILES] if manifest else (),
@@ -54,7 +54,7 @@ def problem_page(  # noqa: PLR0913 - a view of this many facts
 ) -> Page:
     """What was refused, and the next step: to export the day if that is possible, otherwise back to `home`."""
     around = _around(day, now) if day else {"before": None, "after": None, "back": None}
-    view = DayView(Day(day, State.MISSING), LEVELS, now) if day else None
+    view = DayView(day, State.MISSING, now=now) if day else None
     return _page("problem.html", title=title, detail=detail, view=view, **around, root="", home=home, entra=entra)
 
 
@@ -93,6 +93,8 @@ _ENV.filters |= {
     "moment": say.moment_text,
     "seconds": say.seconds_text,
     "span": say.span_text,
+    "word": word,
+    "advice": say.advice,
 }
 _STYLE = (_TEMPLATES / "page.css").read_text("utf-8")
 _SCRIPT = (_TEMPLATES / "page.js").read_text("utf-8")

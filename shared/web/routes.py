@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import azure.functions as func
 
 from shared.app import App
-from shared.dates import check_day, days_between, newest_complete_day, parse_day
+from shared.dates import check_day, days_before, days_between, newest_complete_day, parse_day
 from shared.days.coverage import read_coverage, read_day
 from shared.days.day import Day
 from shared.days.state import Trigger
@@ -258,7 +258,7 @@ def _range(app: App, request: func.HttpRequest, needed_by: str = "") -> tuple[da
         example = f"{request.method} /api/exports?from=2025-11-01&to=2025-11-30"
         raise Problem(400, f"{needed_by} needs from and to, as in {example}.")
     last = given.get("to") or newest_complete_day(app.clock())
-    first = given.get("from") or last - timedelta(days=min(DEFAULT_DAYS - 1, (last - date.min).days))
+    first = given.get("from") or days_before(last, DEFAULT_DAYS - 1)
     days = (last - first).days + 1
     if days < 1:
         raise Problem(400, f"The range is empty: from ({first}) is after to ({last}).")
