@@ -17,6 +17,7 @@ from shared.errors import ConditionNotMet, DayLocked, ExportError, StorageDenied
 from shared.log import log
 from shared.names import Names
 from shared.runs.lock import DayLock
+from shared.runs.messages import Order
 from shared.runs.runs import Asked, DayRunning, Runs, as_export_errors
 from shared.settings import Settings
 from shared.storage.container import Container, Document
@@ -81,7 +82,7 @@ class Nightly:
             swept=swept,
             past_due=self.past_due,
         )
-        return [one.order.to_message() for one in asked if one.is_new]
+        return [one.message for one in asked if one.message]
 
     def _wanted(self, days: list[date]) -> list[date]:
         if not days:
@@ -115,7 +116,7 @@ class Nightly:
     def _expire(self, day: date) -> bool:
         """Delete a day, its manifest first, so that no reader finds a listed blob missing. False: not yet."""
         try:
-            lock = self.runs.lock_for_expiry(day)
+            lock = self.runs.lock(Order(day, trigger=Trigger.TIMER), RunState.EXPIRED, wait_seconds=0)
         except DayLocked:
             return False
         with lock:

@@ -8,25 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from shared import errors
 from shared.dates import HOURS, check_day
 from shared.days.coverage import read_manifest
 from shared.days.manifest import Manifest
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunError, RunStatus
-from shared.errors import (
-    ConditionNotMet,
-    DayLocked,
-    ExportError,
-    InternalError,
-    Interrupted,
-    InvalidManifest,
-    InvalidMessage,
-    PermanentError,
-    RunDied,
-    StorageDenied,
-    StorageUnavailable,
-    TransientError,
-)
 from shared.log import log
 from shared.names import Names
 from shared.runs.lock import DayLock, foreign_lease, put_unleased, take_lock
@@ -51,21 +38,16 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A requested run. If `is_new`, it needs a message; otherwise its message is already in the queue."""
+    """A requested run. `message`: what to send to the worker; empty if it is already in the queue."""
 
     status: RunStatus
-    is_new: bool
-
-    @property
-    def order(self) -> Order:
-        """The order for the worker."""
-        return Order(self.status.date, self.status.run_id, self.status.trigger, self.status.replace)
+    message: str
 
 
 class DayRunning(Exception):
     """The day is being exported now. `foreign`: the lock is not held by a run, but by a lease that never ends."""
 
-    def __init__(self, status: RunStatus, foreign: StorageDenied | None) -> None:
+    def __init__(self, status: RunStatus, foreign: errors.StorageDenied | None) -> None:
         super().__init__(f"{status.date} is being exported")
         self.status = status
         self.foreign = foreign
@@ -98,28 +80,23 @@ class Runs:
 
         """
         check_day(day, self.clock(), self.settings.retention_days)
-        run_id = uuid.uuid4().hex
+        run_id, now = uuid.uuid4().hex, self.clock()
 
         def queue(found: RunStatus | None) -> RunStatus:
             if found and found.run_id == run_id:
                 return found  # it was written: only the first answer was lost
-            if found and self._waits(found) and (found.replace or not replace):
+            if found and _waits(found, now) and (found.replace or not replace):
                 return found
+            hours = found.max_window_hours if found else HOURS
             return RunStatus(
-                day,
-                RunState.QUEUED,
-                run_id,
-                trigger,
-                replace,
-                queued_at=self.clock(),
-                updated_at=self.clock(),
-                max_window_hours=found.max_window_hours if found else HOURS,
+                day, RunState.QUEUED, run_id, trigger, replace, queued_at=now, updated_at=now, max_window_hours=hours
             )
 
         status = self._change(day, queue)
-        if status.run_id == run_id:
-            log(logging.INFO, "day_queued", date=day, run_id=run_id, trigger=trigger, replace=replace)
-        return Asked(status, is_new=status.run_id == run_id)
+        if status.run_id != run_id:
+            return Asked(status, message="")
+        log(logging.INFO, "day_queued", date=day, run_id=run_id, trigger=trigger, replace=replace)
+        return Asked(status, Order(day, run_id, trigger, replace).to_message())
 
     def queued(self) -> set[date | None]:
         """The days that are queued."""
@@ -167,9 +144,9 @@ class Runs:
             # Looked at before the lock, too: nobody waits for it in vain.
             reason = _drop_reason(self._read(order.day)[1], order, by_hand=by_hand)
             reason = reason or self._work(order, by_hand=by_hand)
-        except DayLocked:
+        except errors.DayLocked:
             reason = "the day is being exported by another run"
-        except PermanentError as error:
+        except errors.PermanentError as error:
             log_failed(RunError.of(error), order)
             return
         if reason:
@@ -177,13 +154,13 @@ class Runs:
 
     def _work(self, order: Order, *, by_hand: bool) -> str:
         """Make one try with the lock. If there is nothing to do after all, returns the reason."""
-        with self._lock_for(order) as lock:
+        with self.lock(order) as lock:
             reason = _drop_reason(lock.status, order, by_hand=by_hand)
             if reason:
                 return reason
             try:
                 self._try(lock, order, comes_back=True)
-            except TransientError as error:
+            except errors.TransientError as error:
                 if lock.status.status is RunState.QUEUED:
                     raise
                 log_failed(RunError.of(error), order)
@@ -199,11 +176,11 @@ class Runs:
         check_day(order.day, self.clock(), self.settings.retention_days)
         order = replace(order, run_id=uuid.uuid4().hex)
         try:
-            with self._lock_for(order, on_wait=on_wait) as lock:
+            with self.lock(order, on_wait=on_wait) as lock:
                 return self._try(lock, order, comes_back=False)
-        except DayLocked:
+        except errors.DayLocked:
             raise
-        except ExportError as error:
+        except errors.ExportError as error:
             log_failed(RunError.of(error), order)
             raise
 
@@ -215,7 +192,7 @@ class Runs:
             with as_export_errors():
                 check_day(order.day, self.clock(), self.settings.retention_days)
                 manifest = self.export(lock, locked_at)
-        except ExportError as error:
+        except errors.ExportError as error:
             # The manifest may have been put before the error, or its answer may be lost. Then the day has landed.
             landed = self._landed_by(order.day, try_id)
             if landed is None:
@@ -247,7 +224,7 @@ class Runs:
         """Record the run of a poisoned message as failed, unless it is complete, still alive, or was replaced."""
         try:
             order = Order.from_message(text)
-        except InvalidMessage as error:
+        except errors.InvalidMessage as error:
             log_failed(RunError.of(error))
             return
 
@@ -274,22 +251,15 @@ class Runs:
             return False
         if status.status in (RunState.COMPLETE, RunState.WITHDRAWN, RunState.EXPIRED):
             return False
-        with suppress(InvalidManifest):  # a manifest that cannot be read was not written by this run
+        with suppress(errors.InvalidManifest):  # a manifest that cannot be read was not written by this run
             landed = read_manifest(self.container, self.names, order.day)
             return landed is None or landed.run_id != status.run_id
         return True
 
-    def lock_for_expiry(self, day: date) -> DayLock:
-        """Take the lock of a day that should expire. Raises DayLocked at once if a run holds it."""
-        return self._lock(RunStatus(day, RunState.EXPIRED, "", Trigger.TIMER, updated_at=self.clock()), wait_seconds=0)
-
-    def _lock_for(self, order: Order, **waiting: Any) -> DayLock:
-        day, now = order.day, self.clock()
-        fresh = RunStatus(day, RunState.QUEUED, order.run_id, order.trigger, order.replace, updated_at=now)
-        return self._lock(fresh, **waiting)
-
-    def _lock(self, fresh: RunStatus, **waiting: Any) -> DayLock:
-        name = self.names.status(fresh.date)
+    def lock(self, order: Order, state: RunState = RunState.QUEUED, **waiting: Any) -> DayLock:
+        """Take the lock of a day. `state`: that of a day without a status. The rest is as for `take_lock`."""
+        fresh = RunStatus(order.day, state, order.run_id, order.trigger, order.replace, updated_at=self.clock())
+        name = self.names.status(order.day)
         return take_lock(self.container, name, fresh, clock=self.clock, sleep=self.sleep, **waiting)
 
     def _change[Result: RunStatus | None](self, day: date, change: Callable[[RunStatus | None], Result]) -> Result:
@@ -310,10 +280,10 @@ class Runs:
             changed = change(status)
             if changed is None or changed is status:
                 return changed
-            with suppress(ConditionNotMet):
+            with suppress(errors.ConditionNotMet):
                 put_unleased(self.container, name, changed, document)
                 return changed
-        raise StorageUnavailable(f"The status of {day} changes all the time; try again in a minute.")
+        raise errors.StorageUnavailable(f"The status of {day} changes all the time; try again in a minute.")
 
     def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
         name = self.names.status(day)
@@ -322,14 +292,15 @@ class Runs:
 
     def _landed_by(self, day: date, try_id: str) -> Manifest | None:
         """The manifest that exactly this try has put; None if there is none, or if that cannot be found out."""
-        with suppress(ExportError):
+        with suppress(errors.ExportError):
             landed = read_manifest(self.container, self.names, day)
             return landed if landed and landed.try_id == try_id else None
         return None
 
-    def _waits(self, status: RunStatus) -> bool:
-        since = status.queued_at
-        return status.status is RunState.QUEUED and since is not None and self.clock() - since < QUEUED_FOR
+
+def _waits(status: RunStatus, now: datetime) -> bool:
+    since = status.queued_at
+    return status.status is RunState.QUEUED and since is not None and now - since < QUEUED_FOR
 
 
 def _drop_reason(status: RunStatus | None, order: Order, *, by_hand: bool) -> str:
@@ -358,10 +329,10 @@ def _complete(lock: DayLock, manifest: Manifest) -> None:
     )
 
 
-def _record(lock: DayLock, error: ExportError, *, comes_back: bool) -> None:
+def _record(lock: DayLock, error: errors.ExportError, *, comes_back: bool) -> None:
     """Record why a try has ended without landing the day."""
-    failures = lock.status.failures + (not isinstance(error, Interrupted))
-    again = comes_back and isinstance(error, TransientError) and failures < MAX_FAILURES
+    failures = lock.status.failures + (not isinstance(error, errors.Interrupted))
+    again = comes_back and isinstance(error, errors.TransientError) and failures < MAX_FAILURES
     _end(lock, RunState.QUEUED if again else RunState.FAILED, RunError.of(error), failures=failures)
     if again:
         fields = _fields(lock.status)
@@ -371,7 +342,7 @@ def _record(lock: DayLock, error: ExportError, *, comes_back: bool) -> None:
 def _end(lock: DayLock, status: RunState, error: RunError | None, **changes: Any) -> None:
     try:
         lock.write(status=status, error=error, **changes)
-    except ExportError:
+    except errors.ExportError:
         # The manifest says what the day holds. An old status only looks like a run that died.
         log(logging.WARNING, "status_not_written", date=lock.status.date, run_id=lock.status.run_id, status=status)
 
@@ -382,7 +353,7 @@ def _fields(status: RunStatus) -> dict[str, Any]:
 
 def _died(day: date) -> RunError:
     return RunError.of(
-        RunDied(
+        errors.RunDied(
             f"The run of {day} ended at every try without recording a result: the host was stopped, or ran out of time "
             "or memory. Look at the host's own log, then run the day again."
         )
@@ -407,7 +378,7 @@ def as_export_errors() -> Iterator[None]:
     """Turn any exception of the block into an ExportError: an unexpected one becomes an InternalError."""
     try:
         yield
-    except ExportError:
+    except errors.ExportError:
         raise
     except Exception as error:
-        raise InternalError.at(error) from error
+        raise errors.InternalError.at(error) from error

@@ -34,40 +34,18 @@ class Problem(Exception):
     def __init__(self, status: int, detail: str, *, title: str = "", **more: Any) -> None:
         super().__init__(detail)
         self.status = status
-        self.detail = detail
         self.title = title or _TITLES[status]
-        self.more = more
+        self.document = {"type": "about:blank", "title": self.title, "status": status, "detail": detail, **more}
 
 
-def as_json(code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> func.HttpResponse:
+def as_json(
+    code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, kind: str = "application/json"
+) -> func.HttpResponse:
     """Answer with a JSON document."""
-    return _answer(code, json.dumps(body, ensure_ascii=False), "application/json", headers)
+    return respond(code, json.dumps(body, ensure_ascii=False), kind, headers)
 
 
-def as_page(code: int, page: tuple[str, Mapping[str, str]]) -> func.HttpResponse:
-    """Answer with a page for a browser."""
-    text, headers = page
-    return _answer(code, text, "text/html", headers)
-
-
-def as_file(name: str, data: str | bytes, kind: str) -> func.HttpResponse:
-    """Answer with a file that a browser saves under this name; the name is the app's own."""
-    return _answer(200, data, kind, {"Content-Disposition": f'attachment; filename="{name}"'})
-
-
-def as_problem(problem: Problem) -> func.HttpResponse:
-    """Answer with a problem document."""
-    body = {
-        "type": "about:blank",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        **problem.more,
-    }
-    return _answer(problem.status, json.dumps(body, ensure_ascii=False), "application/problem+json")
-
-
-def _answer(code: int, body: str | bytes, kind: str, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
-    return func.HttpResponse(
-        body, status_code=code, headers={**HEADERS, **(headers or {})}, mimetype=kind, charset="utf-8"
-    )
+def respond(code: int, body: str | bytes, kind: str, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
+    """Answer with a document of this media type."""
+    headers = {**HEADERS, **(headers or {})}
+    return func.HttpResponse(body, status_code=code, headers=headers, mimetype=kind, charset="utf-8")

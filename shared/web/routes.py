@@ -26,7 +26,7 @@ from shared.names import Names
 from shared.runs.runs import DayRunning, utc_now
 from shared.settings import uses_entra
 from shared.web.access import Caller, caller_of, check
-from shared.web.answers import Problem, as_file, as_json, as_page, as_problem
+from shared.web.answers import Problem, as_json, respond
 
 MAX_DAYS = 366
 MAX_QUEUED = 366
@@ -57,7 +57,7 @@ def answer(
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets no stack trace
         problem = _problem(error)
         if request.method != "GET" or problem.status != NOT_FOUND:
-            _note(logging.WARNING, "http_refused", request, caller, problem.status, reason=problem.detail)
+            _note(logging.WARNING, "http_refused", request, caller, problem.status, reason=str(problem))
         return _refusal(request, problem, environ)
     if request.method != "GET":
         _note(logging.INFO, "http_changed", request, caller, response.status_code)
@@ -82,18 +82,14 @@ def _problem(error: Exception) -> Problem:
 def _refusal(request: func.HttpRequest, problem: Problem, environ: Mapping[str, str]) -> func.HttpResponse:
     """A problem document. A browser that opens a page gets a page with the same text."""
     if request.method != "GET" or not _wants_page(request):
-        return as_problem(problem)
+        return as_json(problem.status, problem.document, kind="application/problem+json")
     from shared.web.pages import problem_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-    try:
-        day = parse_day(request.route_params.get("date", ""))
-    except InvalidDate:
-        day = None
-    shown = day if problem.status == NOT_FOUND else None
+    day = parse_day(request.route_params["date"]) if problem.status == NOT_FOUND else None
     entra = uses_entra(environ) and problem.status != NOT_SIGNED_IN
     home = "../exports" if "date" in request.route_params else "exports"
-    page = problem_page(problem.title, problem.detail, shown, utc_now(), home=home, entra=entra)
-    return as_page(problem.status, page)
+    page, headers = problem_page(problem.title, str(problem), day, utc_now(), home=home, entra=entra)
+    return respond(problem.status, page, "text/html", headers)
 
 
 def _note(level: int, event: str, request: func.HttpRequest, caller: Caller, status: int, **more: str) -> None:
@@ -116,8 +112,8 @@ def rerun(app: App, request: func.HttpRequest, send: Send) -> func.HttpResponse:
         why = f"{day} is being exported now. Follow it at {url}, and ask again when it has ended."
         about = {"date": day.isoformat(), "run_id": running.status.run_id, "status_url": url}
         raise Problem(409, str(running.foreign or why), **about) from None
-    if asked.is_new:
-        send([asked.order.to_message()])
+    if asked.message:
+        send([asked.message])
     body = _run(request, asked.status)
     return as_json(202, body, {"Location": body["status_url"]})
 
@@ -173,8 +169,8 @@ def _asked(app: App, request: func.HttpRequest, day: date, messages: list[str], 
         asked = app.runs.ask(day, Trigger.HTTP, replace=replacing)
     except DayRunning as running:
         return _run(request, running.status)
-    if asked.is_new:
-        messages.append(asked.order.to_message())
+    if asked.message:
+        messages.append(asked.message)
     return _run(request, asked.status)
 
 
@@ -202,7 +198,8 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     if _wants_page(request):
         from shared.web.pages import day_page  # noqa: PLC0415 - templates are loaded for a browser only
 
-        return as_page(200, day_page(found, app.clock(), entra=_entra(app)))
+        page, headers = day_page(found, app.clock(), entra=app.settings.http_auth == "entra")
+        return respond(200, page, "text/html", headers)
     return as_json(200, found.document)
 
 
@@ -221,11 +218,8 @@ def _download(app: App, day: Day, wanted: str) -> func.HttpResponse:
     document = app.container.read(name)
     if document is None:
         raise Problem(NOT_FOUND, f"{day.date} has no {wanted}: {name} is not in the container.")
-    return as_file(f"{wanted}-{day.date}.{'json' if wanted == 'manifest' else 'csv'}", document.data, kind)
-
-
-def _entra(app: App) -> bool:
-    return app.settings.http_auth == "entra"
+    file = f"{wanted}-{day.date}{name[name.rindex('.') :]}"
+    return respond(200, document.data, kind, {"Content-Disposition": f'attachment; filename="{file}"'})
 
 
 def _how_to_queue(app: App, day: date) -> str:
@@ -246,7 +240,8 @@ def coverage(app: App, request: func.HttpRequest) -> func.HttpResponse:
         from shared.web.pages import coverage_page  # noqa: PLC0415
 
         calendar = read_calendar(app.container, app.settings, first, last, app.clock())
-        return as_page(200, coverage_page(calendar, entra=_entra(app)))
+        page, headers = coverage_page(calendar, entra=app.settings.http_auth == "entra")
+        return respond(200, page, "text/html", headers)
     rows = [day.row for day in read_coverage(app.container, app.settings, first, last, app.clock())]
     return as_json(200, {"from": first.isoformat(), "to": last.isoformat(), "days": rows})
 

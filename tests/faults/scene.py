@@ -59,7 +59,7 @@ class Scene:
     def ask(self, day: date = DAY, *, replace: bool = False) -> str:
         """Queue a run of a day. Returns its message."""
         with open_app(self.environ) as app:
-            return app.runs.ask(day, "http", replace=replace).order.to_message()
+            return app.runs.ask(day, "http", replace=replace).message
 
     def assert_landed(self, day: date = DAY) -> None:
         """The day holds what Amplitude has, nothing unlisted is left of it, and its status says that it is complete."""

@@ -224,9 +224,9 @@ def test_a_run_that_was_queued_by_a_fast_clock_is_not_queued_for_ever(environ: d
 
     first = ask()
     now[0] = fast - timedelta(hours=2)
-    assert ask() == AskedRun(first.status, is_new=False)
+    assert ask() == AskedRun(first.status, message="")
     now[0] = fast + timedelta(hours=1)
-    assert ask().is_new
+    assert ask().message
 
 
 @pytest.mark.usefixtures("azurite")  # the command line is a process of its own

@@ -273,7 +273,7 @@ class TestSweep:
         """A day of the look-back that has landed, with a blob in its folder that no manifest lists."""
         clock.now = datetime.now(UTC)
         day = clock.now.date() - 2 * ONE_DAY
-        work(app, app.runs.ask(day, "http").order)
+        work(app, Order.from_message(app.runs.ask(day, "http").message))
         folder = app.runs.names.events(day)
         app.container.put_text(f"{folder}hour=00/187520_{day}_00_0.deadbeef.json", b"{}\n", "application/x-ndjson")
         return day
@@ -333,7 +333,7 @@ class TestMessages:
 
     def test_of_a_run_that_another_has_replaced(self, app: App, simulator: Simulator) -> None:
         """Dropped, before and after the other one is done."""
-        old = app.runs.ask(NEWEST, "http").order
+        old = Order.from_message(app.runs.ask(NEWEST, "http").message)
         new = app.runs.ask(NEWEST, "http", replace=True).order
         work(app, old)
         assert (simulator.requests, word(app)) == ([], "queued")
@@ -346,7 +346,7 @@ class TestMessages:
         self, app: App, container: MemoryClient, simulator: Simulator
     ) -> None:
         """The status that counts is the one that is read under the lease."""
-        order = app.runs.ask(NEWEST, "http").order
+        order = Order.from_message(app.runs.ask(NEWEST, "http").message)
 
         def replace_first(kind: str, _: str) -> None:
             if kind == "acquire_lease":
@@ -360,7 +360,7 @@ class TestMessages:
     def test_of_a_complete_run(self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
         """A message may come twice."""
         caplog.set_level(logging.INFO)
-        order = app.runs.ask(NEWEST, "http").order
+        order = Order.from_message(app.runs.ask(NEWEST, "http").message)
         work(app, order)
         work(app, order)
         assert len(simulator.requests) == 1
@@ -368,7 +368,7 @@ class TestMessages:
 
     def test_written_by_hand(self, app: App, simulator: Simulator) -> None:
         """Only a date: it exports the day, landed or not, and a second delivery of the same message does nothing."""
-        work(app, app.runs.ask(NEWEST, "http").order)
+        work(app, Order.from_message(app.runs.ask(NEWEST, "http").message))
         order = Order.from_message(f'{{"date": "{NEWEST}"}}')
         for _ in range(2):
             app.runs.work(order, message_id="the-same")
@@ -384,7 +384,7 @@ class TestMessages:
     def test_a_transient_error_brings_it_back(self, app: App, simulator: Simulator) -> None:
         """The same run goes on with its next delivery."""
         simulator.stop()
-        order = app.runs.ask(NEWEST, "http").order
+        order = Order.from_message(app.runs.ask(NEWEST, "http").message)
         with pytest.raises(TransientError):
             work(app, order)
         assert word(app) == "queued"
@@ -395,7 +395,7 @@ class TestMessages:
     def test_of_a_withdrawn_run(self, app: App, simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
         """Dropped, and nothing is given up. The day can be asked for again at once."""
         caplog.set_level(logging.INFO)
-        order = app.runs.ask(NEWEST, "http").order
+        order = Order.from_message(app.runs.ask(NEWEST, "http").message)
         withdrawn = app.runs.withdraw(NEWEST)
         assert (withdrawn and (withdrawn.run_id, withdrawn.status)) == (order.run_id, "withdrawn")
         work(app, order)
@@ -404,14 +404,14 @@ class TestMessages:
         assert [line["reason"] for line in events_of(caplog, "run_dropped")] == ["the run is withdrawn"]
         assert events_of(caplog, "run_failed") == []
         again = app.runs.ask(NEWEST, "http")
-        assert again.is_new
-        work(app, again.order)
+        assert again.message
+        work(app, Order.from_message(again.message))
         assert word(app) == "complete"
 
     def test_only_a_queued_run_can_be_withdrawn(self, app: App, container: ContainerClient) -> None:
         """One that runs is left alone, and one that has ended has nothing to take back."""
         assert app.runs.withdraw(NEWEST) is None
-        order = app.runs.ask(NEWEST, "http").order
+        order = Order.from_message(app.runs.ask(NEWEST, "http").message)
         lease = container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(15)
         running = app.runs.withdraw(NEWEST)
         assert (running and (running.run_id, running.status), word(app)) == ((order.run_id, "running"), "queued")
@@ -451,7 +451,7 @@ class TestMessages:
     ) -> None:
         """The day has failed with the last error, and one line says so. A new run begins to count again."""
         simulator.stop()
-        order = app.runs.ask(NEWEST, "http").order
+        order = Order.from_message(app.runs.ask(NEWEST, "http").message)
         for _ in range(MAX_FAILURES - 1):
             with pytest.raises(TransientError):
                 work(app, order)
@@ -460,7 +460,7 @@ class TestMessages:
         assert word(app) == "failed"
         assert [line["error_type"] for line in events_of(caplog, "run_failed")] == ["AmplitudeUnavailable"]
         with pytest.raises(TransientError):
-            work(app, app.runs.ask(NEWEST, "http").order)
+            work(app, Order.from_message(app.runs.ask(NEWEST, "http").message))
         simulator.start()
 
     def test_of_a_run_that_is_stopped_comes_back_however_often(
@@ -470,7 +470,7 @@ class TestMessages:
         received: list[int] = []
         monkeypatch.setattr(stop, "received", received)
         simulator.observe = lambda _: received.append(signal.SIGTERM)
-        order = app.runs.ask(NEWEST, "http").order
+        order = Order.from_message(app.runs.ask(NEWEST, "http").message)
         for _ in range(MAX_FAILURES + 1):
             received.clear()
             with pytest.raises(Interrupted):
@@ -522,7 +522,7 @@ class TestGiveUp:
     @pytest.fixture
     def order(self, app: App) -> Order:
         """A run in the queue."""
-        return app.runs.ask(NEWEST, "http").order
+        return Order.from_message(app.runs.ask(NEWEST, "http").message)
 
     def failures(self, caplog: pytest.LogCaptureFixture) -> list[object]:
         """The types of all ERROR lines of runs."""
