@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from functools import partial
 
 from shared.dates import DAY
 from shared.days.documents import metadata_number
@@ -18,27 +18,7 @@ from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, 
 from shared.export.fetch import FetchedWindow, StagedFile, Try
 from shared.log import RunLog, log
 from shared.names import CONTENT_TYPES, Names, without_try_id
-from shared.storage.container import Blob, Document, Written
-
-
-class DayContainer(Protocol):
-    """The methods of a container that an export needs; `storage.container.Container` is the real one."""
-
-    def read(self, name: str) -> Document | None:
-        """A small blob; None if there is none."""
-
-    def blobs(self, start: str) -> Iterator[Blob]:
-        """All blobs whose name starts with a prefix."""
-
-    def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
-        """Make a blob of staged blocks, unless a blob with this name exists."""
-
-    def put(self, name: str, data: bytes, metadata: Mapping[str, str], *, over: str | None) -> Written:
-        """Write a small blob, on condition that the existing one still has the etag `over`."""
-
-    def delete(self, name: str) -> bool:
-        """Delete a blob; False if it was gone already."""
-
+from shared.storage.container import Blob, Container, Document
 
 LONGEST_TRY = timedelta(hours=20)
 """A try that took longer puts no manifest, because after 24 hours the sweep deletes its unlisted blobs."""
@@ -53,7 +33,7 @@ class DayExport:
 
     try_: Try
     names: Names
-    container: DayContainer
+    container: Container
     each: Each
     run_log: RunLog
     clock: Callable[[], datetime]
@@ -160,7 +140,7 @@ class DayExport:
         return [found[landed] for landed in sorted(found)]
 
     def _commit(self, commits: Sequence[StagedFile]) -> None:
-        self.each([_call(self._commit_one, file) for file in commits])
+        self.each([partial(self._commit_one, file) for file in commits])
 
     def _commit_one(self, staged: StagedFile) -> None:
         file = staged.file
@@ -211,7 +191,7 @@ class DayExport:
 
     def _take_away(self, names: Sequence[str]) -> None:
         """Delete blobs as far as possible. The next try or the nightly sweep deletes the rest."""
-        self.each([_call(self._take_away_one, name) for name in names])
+        self.each([partial(self._take_away_one, name) for name in names])
 
     def _take_away_one(self, name: str) -> None:
         started = time.monotonic()
@@ -245,7 +225,3 @@ def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFi
 
 def _projects(files: Sequence[LandedFile]) -> str:
     return ", ".join(sorted({file.project for file in files}))
-
-
-def _call[T](function: Callable[[T], None], argument: T) -> Callable[[], None]:
-    return lambda: function(argument)

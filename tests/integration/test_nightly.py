@@ -334,7 +334,7 @@ class TestMessages:
     def test_of_a_run_that_another_has_replaced(self, app: App, simulator: Simulator) -> None:
         """Dropped, before and after the other one is done."""
         old = Order.from_message(app.runs.ask(NEWEST, "http").message)
-        new = app.runs.ask(NEWEST, "http", replace=True).order
+        new = Order.from_message(app.runs.ask(NEWEST, "http", replace=True).message)
         work(app, old)
         assert (simulator.requests, word(app)) == ([], "queued")
         work(app, new)
