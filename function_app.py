@@ -19,7 +19,7 @@ from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.poison import report_undecodable
 from shared.runs.runs import log_failed
-from shared.settings import binding_queue, binding_schedule, sign_in_problem, uses_entra
+from shared.settings import binding, sign_in_problem, uses_entra
 from shared.stop import stop_on_sigterm
 from shared.storage.queue import open_queue
 from shared.web import routes
@@ -28,7 +28,7 @@ stop_on_sigterm()
 # The storage library logs every request, which would hide the app's own lines.
 logging.getLogger("azure").setLevel(logging.WARNING)
 
-QUEUE = binding_queue(os.environ)
+SCHEDULE, QUEUE = binding(os.environ, "EXPORT_SCHEDULE"), binding(os.environ, "EXPORT_QUEUE")
 POISON = f"{QUEUE}-poison"
 STORAGE = "AzureWebJobsStorage"
 
@@ -48,7 +48,7 @@ def opened() -> App:
 
 
 @app.function_name("nightly")
-@app.timer_trigger(arg_name="timer", schedule=binding_schedule(os.environ), run_on_startup=False, use_monitor=True)
+@app.timer_trigger(arg_name="timer", schedule=SCHEDULE, run_on_startup=False, use_monitor=True)
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
 def nightly(timer: func.TimerRequest, messages: Messages) -> None:
     """Queue the newest complete day and the missing days of the look-back. Expire old days, sweep unlisted blobs."""

@@ -233,14 +233,9 @@ _SETTINGS = {setting.name: setting for setting in _FIELDS.values()}
 """The settings by name."""
 
 
-def binding_schedule(environ: Mapping[str, str]) -> str:
-    """The timer's schedule: the default where the setting is absent or could not be understood by the host."""
-    return str(_read(environ, "EXPORT_SCHEDULE", []))
-
-
-def binding_queue(environ: Mapping[str, str]) -> str:
-    """The queue's name: the default where the setting is absent or is no name of a queue."""
-    return str(_read(environ, "EXPORT_QUEUE", []))
+def binding(environ: Mapping[str, str], name: str) -> str:
+    """A setting that the host needs for a binding: its default if it is absent, or if the host could not use it."""
+    return str(_read(environ, name, []))
 
 
 def uses_entra(environ: Mapping[str, str]) -> bool:
@@ -254,10 +249,10 @@ def sign_in_problem(environ: Mapping[str, str]) -> str:
     It concerns the routes alone: the timer and the queues go on.
     """
     problems: list[str] = []
-    relied_on = _read(environ, "EXPORT_HTTP_AUTH", problems) == "entra"
+    mode = _read(environ, "EXPORT_HTTP_AUTH", problems)
     if problems:
         return f"{problems[0]}. Until this is fixed, the routes refuse every request; the nightly export goes on"
-    if not relied_on or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
+    if mode == "function" or environ.get("WEBSITE_AUTH_ENABLED", "").strip().lower() in ("true", "1"):
         return ""
     return (
         "EXPORT_HTTP_AUTH is entra, but the platform's sign-in is off (WEBSITE_AUTH_ENABLED is not True), so anyone "

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Self
 
 from shared.dates import UtcDay
-from shared.days.documents import from_iso, iso, metadata_number, metadata_numbers, metadata_texts
+from shared.days.documents import encode, from_iso, iso, metadata_number, metadata_numbers, metadata_texts
 from shared.days.manifest import Manifest, hour_events
 from shared.days.state import RunState, State, Trigger
 from shared.days.status import INSTANTS, RunError, RunStatus
@@ -122,7 +122,7 @@ class Day:
     @property
     def document(self) -> dict[str, Any]:
         """The day as `GET /api/exports/{date}` answers it: its latest run, and its manifest."""
-        run = self.run.document() if self.run else {}
+        run = encode(self.run) if self.run else {}
         return {
             "date": self.date.isoformat(),
             "status": run.get("status", self.state),

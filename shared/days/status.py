@@ -5,21 +5,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 from typing import Any, Self
 
 from shared.dates import HOURS, UtcDay
-from shared.days.documents import (
-    LONGEST_TEXT,
-    NOT_OURS,
-    as_metadata,
-    decode,
-    encode,
-    from_iso,
-    metadata_number,
-    metadata_text,
-    text,
-    whole,
-)
+from shared.days import documents
 from shared.days.state import RunState
 from shared.errors import ExportError
 
@@ -40,7 +30,7 @@ class RunError:
     @classmethod
     def of(cls, error: ExportError) -> Self:
         """The error of a run that ended with this exception."""
-        return cls(error.type, str(error)[:LONGEST_TEXT], error.details)
+        return cls(error.type, str(error)[: documents.LONGEST_TEXT], error.details)
 
     def document(self) -> dict[str, str]:
         """The error as a JSON answer has it."""
@@ -70,23 +60,18 @@ class RunStatus:
         """The status, changed at `moment`."""
         return replace(self, updated_at=moment, **changes)
 
-    def document(self) -> dict[str, Any]:
-        """The document, as it lands and as users see it."""
-        document: dict[str, Any] = encode(self)
-        return document
-
     def to_json(self) -> bytes:
-        """The document's bytes."""
-        return json.dumps(self.document(), indent=1, ensure_ascii=False).encode()
+        """The document, as it lands and as users see it."""
+        return json.dumps(documents.encode(self), indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self | None:
         """Read the status in a document; None if this app did not write it. The next run does not need it."""
-        with suppress(*NOT_OURS):
+        with suppress(*documents.NOT_OURS):
             document = json.loads(data)
             if document.get("error"):  # a long message is cut, not refused: the rest of the status matters more
-                document["error"]["message"] = document["error"]["message"][:LONGEST_TEXT]
-            status = decode(cls, document)
+                document["error"]["message"] = document["error"]["message"][: documents.LONGEST_TEXT]
+            status = documents.decode(cls, document)
             if 1 <= status.max_window_hours <= HOURS:
                 return replace(status, progress=_progress(status.progress))
         return None
@@ -98,35 +83,35 @@ class RunStatus:
             state = RunState(metadata.get("status", ""))
         except ValueError:
             return None
-        error = None
+        said, error = partial(documents.metadata_text, metadata), None
         if "error_type" in metadata:
-            error = RunError(metadata_text(metadata, "error_type"), metadata_text(metadata, "error_message"))
-            with suppress(*NOT_OURS):
-                error = replace(error, details=dict(json.loads(metadata_text(metadata, "error_details") or "{}")))
+            error = RunError(said("error_type"), said("error_message"))
+            with suppress(*documents.NOT_OURS):
+                error = replace(error, details=dict(json.loads(said("error_details") or "{}")))
         return cls(
             date=day,
             status=state,
-            run_id=metadata_text(metadata, "run_id"),
-            trigger=metadata_text(metadata, "trigger"),
-            queued_at=from_iso(metadata.get("queued_at")),
-            started_at=from_iso(metadata.get("started_at")),
-            updated_at=from_iso(metadata.get("updated_at")),
-            progress={key: metadata_number(metadata, key) for key in COUNTS if key in metadata},
+            run_id=said("run_id"),
+            trigger=said("trigger"),
+            queued_at=documents.from_iso(metadata.get("queued_at")),
+            started_at=documents.from_iso(metadata.get("started_at")),
+            updated_at=documents.from_iso(metadata.get("updated_at")),
+            progress={key: documents.metadata_number(metadata, key) for key in COUNTS if key in metadata},
             error=error,
         )
 
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata."""
-        document = self.document()
+        document = documents.encode(self)
         figures = {key: document[key] or "" for key in ("status", "run_id", "trigger", *INSTANTS)}
         figures |= {key: str(self.progress[key]) for key in COUNTS if key in self.progress}
         if self.error:
             details = json.dumps(self.error.details) if self.error.details else ""
             figures |= {"error_type": self.error.type, "error_message": self.error.message, "error_details": details}
-        return as_metadata(figures)
+        return documents.as_metadata(figures)
 
 
 def _progress(document: Mapping[str, Any]) -> dict[str, Any]:
-    counts = {key: whole(document[key]) for key in COUNTS if key in document}
-    notes = {key: text(document[key]) for key in TEXTS if document.get(key) is not None}
+    counts = {key: documents.whole(document[key]) for key in COUNTS if key in document}
+    notes = {key: documents.text(document[key]) for key in TEXTS if document.get(key) is not None}
     return {**counts, **notes}

@@ -14,8 +14,7 @@ from shared.settings import (
     DEFAULT_SCHEDULE,
     ENDPOINTS,
     Settings,
-    binding_queue,
-    binding_schedule,
+    binding,
     load_settings,
     sign_in_problem,
     uses_entra,
@@ -375,7 +374,7 @@ def test_the_secrets_are_known() -> None:
 )
 def test_schedules_that_the_host_understands(schedule: str) -> None:
     assert load_settings(LAPTOP | {"EXPORT_SCHEDULE": schedule}).schedule == schedule
-    assert binding_schedule({"EXPORT_SCHEDULE": schedule}) == schedule
+    assert binding({"EXPORT_SCHEDULE": schedule}, "EXPORT_SCHEDULE") == schedule
 
 
 @pytest.mark.parametrize(
@@ -383,11 +382,9 @@ def test_schedules_that_the_host_understands(schedule: str) -> None:
 )
 def test_a_binding_falls_back_to_its_default(name: str, value: str) -> None:
     """The host loads all the same, and the routes can say what is wrong."""
-    assert (
-        binding_schedule({}) == binding_schedule({name: value} if name == "EXPORT_SCHEDULE" else {}) == DEFAULT_SCHEDULE
-    )
-    assert binding_queue({}) == binding_queue({name: value} if name == "EXPORT_QUEUE" else {}) == DEFAULT_QUEUE
-    assert binding_queue({"EXPORT_QUEUE": " a-queue "}) == "a-queue"
+    default = DEFAULT_SCHEDULE if name == "EXPORT_SCHEDULE" else DEFAULT_QUEUE
+    assert binding({}, name) == binding({name: value}, name) == default
+    assert binding({"EXPORT_QUEUE": " a-queue "}, "EXPORT_QUEUE") == "a-queue"
 
 
 @pytest.mark.parametrize(
