@@ -4,7 +4,6 @@ import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import requests
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.blob import ContainerClient, ExponentialRetry
+from azure.storage.blob import ExponentialRetry
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.util.ssl_ import create_urllib3_context
@@ -20,23 +19,12 @@ from urllib3.util.ssl_ import create_urllib3_context
 from shared.errors import StorageDenied
 from shared.http import Session, is_protected
 from shared.settings import Settings
+from shared.storage.client import StagingClient
 from shared.storage.container import DOCUMENT_BYTES, Container
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
 CONNECTIONS = 32
-
-IDLE_STEPS = {
-    "DistributedTracingPolicy",
-    "HttpLoggingPolicy",
-    "ProxyPolicy",
-    "QueueMessagePolicy",
-    "RedirectPolicy",
-    "StorageLoggingPolicy",
-    "StorageRequestHook",
-    "StorageSensitiveHeaderCleanupPolicy",
-}
-"""What the library does for each request and this app has no use for: the storage redirects nobody."""
 
 
 @contextmanager
@@ -54,7 +42,7 @@ def open_container(settings: Settings) -> Iterator[Container]:
         yield container
 
 
-def open_client(settings: Settings) -> ContainerClient:
+def open_client(settings: Settings) -> StagingClient:
     """The library's own client of that container, for programs that read whole days.
 
     Raises:
@@ -64,9 +52,9 @@ def open_client(settings: Settings) -> ContainerClient:
     options = _pipeline()
     if not settings.storage_connection:
         identity = credential(settings.storage_client_id, in_azure=settings.in_azure)
-        return _lean(ContainerClient(settings.storage_url, settings.container, credential=identity, **options))
+        return StagingClient(settings.storage_url, settings.container, credential=identity, **options)
     try:
-        client = ContainerClient.from_connection_string(settings.storage_connection, settings.container, **options)
+        client = StagingClient.from_connection_string(settings.storage_connection, settings.container, **options)
     except ValueError:
         # The library's message may repeat parts of the string, and so the account's key.
         raise StorageDenied(
@@ -74,16 +62,6 @@ def open_client(settings: Settings) -> ContainerClient:
         ) from None
     if not is_protected(client.url):
         raise StorageDenied("EXPORT_STORAGE leads to another machine by plain http: use https.")
-    return _lean(client)
-
-
-def _lean(client: ContainerClient) -> ContainerClient:
-    """The same client without the idle steps of its pipeline: with small files, requests are what costs."""
-    steps = client._pipeline._impl_policies  # noqa: SLF001 - the library has options to silence a step, none to leave it out
-    last = steps[-1].next
-    steps[:] = [step for step in steps if type(getattr(step, "_policy", step)).__name__ not in IDLE_STEPS]
-    for step, following in pairwise((*steps, last)):
-        step.next = following
     return client
 
 

@@ -5,7 +5,6 @@ its library.
 """
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,19 +13,12 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
-from azure.storage.blob import (
-    BlobBlock,
-    BlobClient,
-    BlobLeaseClient,
-    BlobPrefix,
-    ContainerClient,
-    ContentSettings,
-    LeaseProperties,
-)
+from azure.storage.blob import BlobLeaseClient, BlobPrefix, ContentSettings, LeaseProperties
 
 from shared.errors import ConditionNotMet, InvalidManifest, StorageDenied
 from shared.log import log
 from shared.names import is_safe
+from shared.storage.client import StagingClient
 from shared.storage.errors import KINDS, code_of, translated
 
 DOCUMENT_BYTES = 16 * 1024 * 1024
@@ -89,25 +81,11 @@ class Lease:
             self._client.release()
 
 
-class _Body:
-    """The body of a request, in pieces. They are sent one after the other, and again if the request is repeated."""
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._pieces))
-
-
 class Container:
     """A blob container. All names are full blob names. Safe to use from several threads."""
 
-    def __init__(self, client: ContainerClient) -> None:
+    def __init__(self, client: StagingClient) -> None:
         self._client = client
-        self._thread = threading.local()
 
     @property
     def name(self) -> str:
@@ -126,9 +104,8 @@ class Container:
 
     def stage(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
         """Upload one block. It is invisible until it is committed. The storage deletes it after a week."""
-        body = _Body(pieces)
         with translated(name, "stage a block"):
-            self._blob(name).stage_block(block_id, body, length=len(body))
+            self._client.stage_block(name, block_id, pieces)
 
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
         """Make a blob of staged blocks, unless a blob with this name exists.
@@ -140,29 +117,14 @@ class Container:
             ConditionNotMet: another blob has this name.
 
         """
-        blob = self._blob(name)
         try:
             with translated(name, "commit"):
-                blob.commit_block_list(
-                    [BlobBlock(block_id=block_id) for block_id in block_ids],
-                    content_settings=ContentSettings(content_type=content_type),
-                    metadata=dict(metadata),
-                    match_condition=MatchConditions.IfMissing,
-                )
+                self._client.commit_block_list(name, block_ids, content_type, metadata)
         except ConditionNotMet:
             with translated(name, "look at the committed blob"):
-                there = dict(blob.get_blob_properties().metadata)
+                there = dict(self._client.get_blob_client(name).get_blob_properties().metadata)
             if there != dict(metadata):
                 raise
-
-    def _blob(self, name: str) -> BlobClient:
-        """A client of this blob, until the calling thread asks for the next: making one takes as long as a request."""
-        blob: BlobClient | None = getattr(self._thread, "blob", None)
-        if blob is None:
-            blob = self._thread.blob = self._client.get_blob_client(name)
-        blob.blob_name = name
-        blob.location_mode = blob.location_mode  # makes it see its new URL
-        return blob
 
     def delete(self, name: str, *, only: Document | None = None) -> bool:
         """Delete a blob and its snapshots; False if it did not exist. With `only`, the blob must be unchanged.

@@ -131,7 +131,8 @@ def translated(name: str, what: str) -> Iterator[None]:
 
 def code_of(error: HttpResponseError) -> str:
     """The storage's own word for a refusal; empty where it gave none."""
-    code: Any = getattr(error, "error_code", None) or ""
+    headers: Any = getattr(error.response, "headers", {})
+    code: Any = getattr(error, "error_code", None) or headers.get("x-ms-error-code", "")
     return str(getattr(code, "value", code))
 
 

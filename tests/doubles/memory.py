@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -22,7 +22,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobBlock, BlobPrefix, BlobProperties, ContentSettings
+from azure.storage.blob import BlobPrefix, BlobProperties, ContentSettings
 
 INFINITE = -1
 
@@ -100,6 +100,22 @@ class MemoryClient:
     def delete_blob(self, name: str, **options: Any) -> None:
         """Delete a blob."""
         self.get_blob_client(name).delete_blob(**options)
+
+    def stage_block(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
+        """Keep a block, invisible until it is committed."""
+        with self.asked("stage_block", name):
+            self.blocks.setdefault(name, {})[block_id] = b"".join(pieces)
+
+    def commit_block_list(
+        self, name: str, block_ids: Sequence[str], content_type: str, metadata: Mapping[str, str]
+    ) -> None:
+        """Make a blob of staged blocks, if there is none with this name."""
+        with self.asked("commit_block_list", name):
+            self.get_blob_client(name).check(match_condition=MatchConditions.IfMissing)
+            staged = self.blocks.get(name, {})
+            if not staged.keys() >= set(block_ids):
+                raise refusal(400, "InvalidBlockList")
+            self.store(name, b"".join(staged[block_id] for block_id in block_ids), metadata, content_type)
 
     def upload_blob(self, name: str, data: bytes, **options: Any) -> dict[str, Any]:
         """Write a blob whole."""
@@ -197,30 +213,10 @@ class Download:
 
 @dataclass(slots=True)
 class MemoryBlob:
-    """One blob of a container; like the library's, it becomes another by another name."""
+    """One blob of a container."""
 
     container: MemoryClient
     blob_name: str
-    location_mode: str = "primary"
-
-    def stage_block(self, block_id: str, data: Iterable[bytes], length: int) -> None:
-        """Keep a block, invisible until it is committed."""
-        with self.container.asked("stage_block", self.blob_name):
-            piece = b"".join(data)
-            assert len(piece) == length
-            self.container.blocks.setdefault(self.blob_name, {})[block_id] = piece
-
-    def commit_block_list(
-        self, blocks: list[BlobBlock], *, metadata: Mapping[str, str], content_settings: ContentSettings, **options: Any
-    ) -> dict[str, Any]:
-        """Make the blob of staged blocks."""
-        with self.container.asked("commit_block_list", self.blob_name):
-            self._check(**options)
-            staged = self.container.blocks.get(self.blob_name, {})
-            if any(block.id not in staged for block in blocks):
-                raise refusal(400, "InvalidBlockList")
-            data = b"".join(staged[str(block.id)] for block in blocks)
-            return self.container.store(self.blob_name, data, metadata, str(content_settings.content_type))
 
     def upload_blob(
         self,
@@ -233,7 +229,7 @@ class MemoryBlob:
     ) -> dict[str, Any]:
         """Write the blob whole."""
         with self.container.asked("upload_blob", self.blob_name):
-            self._check(**({} if overwrite else {"match_condition": MatchConditions.IfMissing}) | options)
+            self.check(**({} if overwrite else {"match_condition": MatchConditions.IfMissing}) | options)
             kind = str(content_settings.content_type) if content_settings else "application/octet-stream"
             return self.container.store(self.blob_name, data, metadata or {}, kind)
 
@@ -253,7 +249,7 @@ class MemoryBlob:
         del delete_snapshots
         with self.container.asked("delete_blob", self.blob_name):
             self._there()
-            self._check(**options)
+            self.check(**options)
             del self.container.blobs[self.blob_name]
 
     def acquire_lease(self, lease_duration: int = INFINITE) -> MemoryLease:
@@ -278,7 +274,7 @@ class MemoryBlob:
             raise refusal(404, "BlobNotFound")
         return blob
 
-    def _check(
+    def check(
         self, *, etag: str = "", match_condition: MatchConditions | None = None, lease: str | None = None
     ) -> None:
         """Refuse a write whose conditions are not met; the conditions before the lease."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from local.azurite import ACCOUNT, KEY, Azurite
 from shared.errors import ConditionNotMet, InvalidManifest, StorageDenied, StorageUnavailable
 from shared.settings import load_storage_settings
 from shared.storage import container as module
-from shared.storage.connect import open_container
+from shared.storage.connect import open_client, open_container
 from shared.storage.container import Container
 from tests.doubles.memory import MemoryClient
 
@@ -34,9 +35,17 @@ def client(request: pytest.FixtureRequest) -> ContainerClient:
 
 
 @pytest.fixture
-def store(client: ContainerClient) -> Container:
+def store(request: pytest.FixtureRequest, client: ContainerClient) -> Iterator[Container]:
     """The container of this app."""
-    return Container(client)
+    if isinstance(client, MemoryClient):
+        yield Container(client)
+        return
+    environ = {
+        "EXPORT_STORAGE": request.getfixturevalue("connection_string"),
+        "EXPORT_CONTAINER": str(client.container_name),
+    }
+    with open_container(load_storage_settings(environ)) as store:
+        yield store
 
 
 def commit(store: Container, name: str = NAME, data: bytes = b"{}\n", **metadata: str) -> None:
@@ -61,6 +70,23 @@ class TestCommit:
         assert document
         assert document.data == b"{}\n"
         assert [(blob.name, blob.metadata) for blob in store.blobs(FOLDER)] == [(NAME, META)]
+
+    @pytest.mark.parametrize("name", [NAME, "a b/\u00e9\u4e16#?%41+&=:@~'(!)*,;$.json"])
+    def test_under_its_name(self, client: ContainerClient, store: Container, name: str) -> None:
+        """Everybody else finds it there, with its content type."""
+        commit(store, name)
+        (blob,) = client.list_blobs()
+        assert (blob.name, blob.content_settings.content_type) == (name, "application/x-ndjson")
+
+    def test_by_shared_access(self, azurite: Azurite, container: ContainerClient) -> None:
+        """A connection string may have a signature of a few rights in place of the account's key."""
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        sas = generate_container_sas(ACCOUNT, container.container_name, account_key=KEY, permission="cw", expiry=soon)
+        connection = f"BlobEndpoint={azurite.blob_url};SharedAccessSignature={sas}"
+        environ = {"EXPORT_STORAGE": connection, "EXPORT_CONTAINER": str(container.container_name)}
+        with open_client(load_storage_settings(environ)) as client:
+            commit(Container(client))
+        assert list(container.list_blob_names()) == [NAME]
 
     def test_again_after_a_lost_answer(self, store: Container) -> None:
         """The same blob is there: it was committed."""

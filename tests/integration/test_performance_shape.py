@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from azure.storage.blob import ContainerClient
 
 from bench.cold_start import libraries_beside_the_sdks
 from bench.days import Volume
@@ -18,8 +17,8 @@ from shared.amplitude import Amplitude
 from shared.archive.gunzip import PIECE_OUT
 from shared.archive.members import Archive
 from shared.dates import whole_day
-from shared.settings import load_settings, load_storage_settings
-from shared.storage.connect import IDLE_STEPS, Adapter, open_client
+from shared.settings import load_settings
+from shared.storage.connect import Adapter
 from shared.storage.uploader import BLOCK_BYTES, BYTES_IN_FLIGHT, THREADS, Uploader
 
 DAY = date(2025, 11, 4)
@@ -93,17 +92,6 @@ def test_nobody_reads_ahead_of_a_storage_that_stands_still(simulator: Simulator)
 def test_a_cold_start_waits_for_no_library_beside_the_sdks() -> None:
     """Others are imported only where they are used. How long it takes is a row of the benchmark."""
     assert libraries_beside_the_sdks() == set()
-
-
-def test_a_request_to_the_storage_runs_no_idle_steps() -> None:
-    """Each name is that of a step of the library's pipeline, and none is left in ours."""
-    settings = load_storage_settings({"EXPORT_STORAGE": "UseDevelopmentStorage=true"})
-    usual = ContainerClient.from_connection_string("UseDevelopmentStorage=true", "any")
-    assert _steps(usual) - _steps(open_client(settings)) == IDLE_STEPS
-
-
-def _steps(client: ContainerClient) -> set[str]:
-    return {type(getattr(step, "_policy", step)).__name__ for step in client._pipeline._impl_policies}  # noqa: SLF001
 
 
 def test_connections_to_the_storage_share_one_loaded_ca_bundle() -> None:

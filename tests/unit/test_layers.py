@@ -16,17 +16,17 @@ LEVELS = (
     ("runs.lock", "export.fetch", "days.coverage", "storage.connect"),
     ("amplitude", "storage.container", "archive.members", "days.day", "text", "web.answers"),
     ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
-    ("days.documents", "retry", "log", "stop", "storage.uploader", "archive.gunzip"),
+    ("days.documents", "retry", "log", "stop", "storage.client", "storage.uploader", "archive.gunzip"),
     ("archive.reader", "dates"),
     ("errors", "http", "redact", "days.state"),
 )
 """All modules of `shared`, the highest first. A module imports only from levels below its own."""
 
 MODULES_WITH = {
-    "azure.core": {"storage.connect", "storage.container", "storage.errors", "storage.queue"},
+    "azure.core": {"storage.client", "storage.connect", "storage.container", "storage.errors", "storage.queue"},
     "azure.functions": {"web.access", "web.answers", "web.routes", "function_app"},
     "azure.identity": {"storage.connect"},
-    "azure.storage": {"storage.connect", "storage.container", "storage.queue"},
+    "azure.storage": {"storage.client", "storage.connect", "storage.container", "storage.queue"},
     "isal": {"archive.gunzip", "archive.unzip"},
     "jinja2": {"web.pages"},
     "markupsafe": {"web.pages"},
