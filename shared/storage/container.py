@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobLeaseClient, BlobPrefix, ContentSettings, LeaseProperties
 
 from shared.errors import ConditionNotMet, InvalidManifest, StorageDenied
@@ -93,14 +93,9 @@ class Container:
         return str(self._client.container_name)
 
     def ensure_exists(self) -> None:
-        """Create the container if it is missing."""
-        with translated(self.name, "create the container"):
-            try:
-                self._client.create_container()
-            except ResourceExistsError as error:
-                # A container that is being deleted also gives a conflict. It does not count as existing.
-                if code_of(error) != "ContainerAlreadyExists":
-                    raise
+        """Create the container if it is missing. One that is being deleted does not count as existing."""
+        with suppress(ConditionNotMet), translated(self.name, "create the container"):
+            self._client.create_container()
 
     def stage(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
         """Upload one block. It is invisible until it is committed. The storage deletes it after a week."""

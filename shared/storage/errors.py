@@ -26,7 +26,7 @@ type Kind = Literal["race", "denied", "busy", "gone"]
 _ROWS: dict[Kind, str] = {
     # Another try, or another process of this app, was there first.
     "race": """
-        BlobAlreadyExists BlobOverwritten ConditionNotMet LeaseAlreadyBroken LeaseAlreadyPresent
+        BlobAlreadyExists BlobOverwritten ConditionNotMet ContainerAlreadyExists LeaseAlreadyBroken LeaseAlreadyPresent
         LeaseIdMismatchWithBlobOperation LeaseIdMismatchWithLeaseOperation LeaseIsAlreadyBroken
         LeaseIsBreakingAndCannotBeAcquired LeaseIsBreakingAndCannotBeChanged LeaseIsBrokenAndCannotBeRenewed LeaseLost
         LeaseNotPresentWithBlobOperation LeaseNotPresentWithLeaseOperation ResourceAlreadyExists
@@ -47,7 +47,7 @@ _ROWS: dict[Kind, str] = {
         AccountAlreadyExists AppendPositionConditionNotMet BlobAccessTierNotSupportedForAccountType BlobNotArchived
         BlobTierInadequateForContentLength BlockCountExceedsLimit BlockListTooLong CannotChangeToLowerTier
         CannotDeleteFileOrDirectory CannotVerifyCopySource ClientCacheFlushDelay ConditionHeadersNotSupported
-        ContainerAlreadyExists ContainerQuotaDowngradeNotAllowed ContentLengthLargerThanTierLimit
+        ContainerQuotaDowngradeNotAllowed ContentLengthLargerThanTierLimit
         ContentLengthMustBeZero CopyAcrossAccountsNotSupported CopyIdMismatch DestinationPathIsBeingDeleted
         EmptyMetadataKey FeatureVersionMismatch FileLockConflict FileShareProvisionedBandwidthDowngradeNotAllowed
         FileShareProvisionedBandwidthInvalid FileShareProvisionedIopsDowngradeNotAllowed

@@ -446,7 +446,7 @@ def test_coverage_has_a_row_for_each_day(here: Here) -> None:
         ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
         ("*/*", "application/json"),
         ("", "application/json"),
-        ("application/json", "application/json"),
+        ("application/json, text/html;q=0.9", "application/json"),
     ],
 )
 @pytest.mark.in_memory

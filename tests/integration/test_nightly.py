@@ -158,9 +158,10 @@ class TestLookBack:
         clock.now += ONE_DAY
         orders = night(app, lookback_days=1)
         assert queued(orders) == [NEWEST, NEWEST + ONE_DAY]
+        clock.now = datetime.combine(TODAY + ONE_DAY, time(), UTC)  # 24 h, to the second
         work(app, orders[0])
         assert word(app) == "failed", "fewer events"
-        clock.now += ONE_DAY
+        clock.now = NIGHT + 2 * ONE_DAY
         assert NEWEST not in queued(night(app, lookback_days=2))
 
     def test_an_hour_that_had_only_some_events_at_first_ends_whole(

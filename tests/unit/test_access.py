@@ -152,7 +152,7 @@ def test_a_log_line_says_who_changed_or_was_refused(caplog: pytest.LogCaptureFix
     """And never a key; looking leaves none."""
     caplog.set_level(logging.INFO)
     secret = "marker" * 8
-    facts = {"date": "2025-11-04", "replace": "true"}
+    facts = {"date": "2025-11-04", "replace": "true", "missing": "m" * routes.MAX_LOGGED}
     for environ, headers, caller, code in (
         (ENTRA, WRITER, ME, 200),
         (ENTRA, READER, ME, 403),
@@ -162,7 +162,7 @@ def test_a_log_line_says_who_changed_or_was_refused(caplog: pytest.LogCaptureFix
         ({}, {"Sec-Fetch-Site": "cross-site"}, "key in the address", 403),
         ({"EXPORT_HTTP_AUTH": "entra"}, WRITER, ME, 503),
     ):
-        assert answer("POST", headers, environ, replace="true", code=secret, other=secret)[0] == code
+        assert answer("POST", headers, environ, replace="true", missing="m" * 99, code=secret, other=secret)[0] == code
         assert secret not in caplog.text
         (line,) = events(caplog)
         assert line.pop("reason", "") or code == 200
