@@ -57,7 +57,7 @@ def instance(kind: type[Exception]) -> Exception:
 
 def response_error(kind: type[Exception], status: int, code: str = "") -> Exception:
     error = instance(kind)
-    vars(error).update(status_code=status, error_code=code)
+    vars(error).update(status_code=status, error_code=code, response=None)
     return error
 
 
