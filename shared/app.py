@@ -106,13 +106,7 @@ def _remember(lock: DayLock, hours: int) -> None:
 def open_app(
     environ: Mapping[str, str], *, clock: Clock = utc_now, on_progress: Callable[[Progress], None] = lambda _: None
 ) -> Iterator[App]:
-    """The app that the environment describes.
-
-    Raises:
-        SettingsError: the settings are missing or wrong.
-        ExportError: the container cannot be reached.
-
-    """
+    """The app that the environment describes. Raises SettingsError, or the error of a container out of reach."""
     settings = load_settings(environ)
     for warning in unknown_settings(environ):
         log(logging.WARNING, "setting_unknown", warning=warning)

@@ -70,11 +70,6 @@ def end_of(day: date) -> datetime:
     return datetime.combine(day + DAY, time(), UTC)
 
 
-def complete_from(day: date) -> datetime:
-    """The instant from which a day can be exported: 02:00 UTC on the day after."""
-    return end_of(day) + COMPLETE_AFTER
-
-
 def newest_complete_day(now: datetime) -> date:
     """The newest day that can be exported at `now`: yesterday, or before 02:00 UTC the day before yesterday."""
     return (now.astimezone(UTC) - COMPLETE_AFTER).date() - DAY
@@ -88,12 +83,7 @@ def oldest_kept_day(now: datetime, retention_days: int) -> date:
 
 
 def parse_day(text: str) -> date:
-    """Parse a day like `2025-11-04`. No other form is accepted.
-
-    Raises:
-        InvalidDate: the text is no such date.
-
-    """
+    """Parse a day like `2025-11-04`. Raises InvalidDate for any other form."""
     if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         try:
             return date.fromisoformat(text)
@@ -103,19 +93,14 @@ def parse_day(text: str) -> date:
 
 
 def check_day(day: date, now: datetime, retention_days: int) -> None:
-    """Check that a day can be exported now.
-
-    Raises:
-        InvalidDate: it is in the future, is not complete yet, or is beyond the retention; the message says which.
-
-    """
+    """Raise InvalidDate, and say why, for a day in the future, one not complete yet, or one beyond the retention."""
     today = now.astimezone(UTC).date()
     if day > today:
         raise InvalidDate(f"{day} is in the future: today is {today} (UTC).")
     if day > newest_complete_day(now):
         raise InvalidDate(
             f"{day} is not complete yet: Amplitude has a whole day two hours after its end, "
-            f"so it can be exported from {complete_from(day):%Y-%m-%dT%H:%MZ} on."
+            f"so it can be exported from {end_of(day) + COMPLETE_AFTER:%Y-%m-%dT%H:%MZ} on."
         )
     if day < oldest_kept_day(now, retention_days):
         raise InvalidDate(

@@ -300,8 +300,3 @@ def leaves(kind: type[ExportError] = ExportError) -> dict[str, type[ExportError]
     """All errors that can occur, by type."""
     below = kind.__subclasses__()
     return {name: leaf for one in below for name, leaf in leaves(one).items()} if below else {kind.__name__: kind}
-
-
-def meaning(kind: type[ExportError]) -> str:
-    """What an error means: the first sentence of its docstring."""
-    return (kind.__doc__ or "").partition("\n")[0]

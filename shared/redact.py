@@ -5,6 +5,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import partial
 from urllib.parse import quote, unquote
 
 SHORTEST_RUN, SHORTEST_WORDS = 8, 12
@@ -12,6 +13,7 @@ SHORTEST_RUN, SHORTEST_WORDS = 8, 12
 digits, which may be ordinary words."""
 SHORTEST_SECRET = 6
 """A shorter secret may be a common word. It is masked only if it is repeated exactly."""
+_quoted = partial(quote, safe="")
 _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
 
 
@@ -51,10 +53,6 @@ class Redaction:
 def _runs(form: str, length: int) -> Iterable[str]:
     """Each run of that many characters; a shorter form whole."""
     return (form[at : at + length] for at in range(max(len(form) - length, 0) + 1))
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="")
 
 
 def _base64(data: bytes) -> str:

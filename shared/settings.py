@@ -263,21 +263,16 @@ def sign_in_problem(environ: Mapping[str, str]) -> str:
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read and check all settings.
 
-    Raises:
-        SettingsError: one message that names every setting that is missing, malformed, contradictory or unresolved.
-
+    Raises SettingsError with one message that names each setting that is missing, malformed, contradictory or
+    unresolved.
     """
     return _load(environ, "")
 
 
 def load_storage_settings(environ: Mapping[str, str]) -> Settings:
-    """Read and check the settings for a command that only reads the container.
+    """Read and check the settings for a command that only reads the container. Raises as `load_settings`.
 
     Amplitude's settings are neither needed nor checked: the keys in the result are empty.
-
-    Raises:
-        SettingsError: as `load_settings`.
-
     """
     return _load(environ, "EXPORT_")
 

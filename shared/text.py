@@ -90,10 +90,8 @@ def month_text(day: date) -> str:
     return f"{month_name[day.month]} {day.year}"
 
 
-def moment_text(moment: datetime | None) -> str:
-    """`5 November 2025, 03:31:40 UTC`; `unknown` for none."""
-    if moment is None:
-        return "unknown"
+def moment_text(moment: datetime) -> str:
+    """`5 November 2025, 03:31:40 UTC`."""
     utc = moment.astimezone(UTC)
     return f"{day_text(utc.date())}, {utc:%H:%M:%S} UTC"
 

@@ -235,18 +235,11 @@ class Calendar:
 
 def read_calendar(container: Container, settings: Settings, first: date, last: date, now: datetime) -> Calendar:
     """Read a calendar. Without a start date, days before the first requested one do not count as missing."""
-    days = read_coverage(container, settings, first, last, now)
-    since = date.min if settings.start_date else _first_known(container, Names(settings.prefix))
-    return Calendar(days, first, last, now, since)
-
-
-def _first_known(container: Container, names: Names) -> date:
-    """The earliest day that has landed or was requested, from the beginning of two listings; `date.max` if none."""
-    found = []
-    for kind in _KINDS:
+    names, since = Names(settings.prefix), date.min if settings.start_date else date.max
+    for kind in () if settings.start_date else _KINDS:  # only the beginning of each listing
         listed = (names.day_of(blob.name, kind) for blob in container.blobs(names.folder(kind), page_size=_FIRST_PAGE))
-        found += [next((day for day in listed if day), date.max)]
-    return min(found)
+        since = min(since, next((day for day in listed if day), date.max))
+    return Calendar(read_coverage(container, settings, first, last, now), first, last, now, since)
 
 
 def _events(day: Day) -> int:

@@ -90,7 +90,10 @@ class Day:
             run = replace(run or RunStatus(day, RunState.RUNNING, "", ""), status=RunState.RUNNING, error=None)
         elif run and run.status is RunState.RUNNING:
             run = replace(run, status=RunState.FAILED, error=_died(run))
-        return cls(day, landed.state if landed else _without_manifest(run, otherwise), run, landed)
+        state = landed.state if landed else otherwise
+        if run and not landed:  # a run that was complete, and no manifest: somebody deleted it
+            state = State.MISSING if run.status in (RunState.COMPLETE, RunState.WITHDRAWN) else State(run.status)
+        return cls(day, state, run, landed)
 
     @property
     def error(self) -> RunError | None:
@@ -135,15 +138,6 @@ class Day:
 
 def _events_before(metadata: Mapping[str, str]) -> int | None:
     return next(iter(metadata_numbers(metadata, "events_before")), None)
-
-
-def _without_manifest(run: RunStatus | None, otherwise: State) -> State:
-    if run is None:
-        return otherwise
-    # A run that was complete, and no manifest: somebody deleted it.
-    if run.status in (RunState.COMPLETE, RunState.WITHDRAWN):
-        return State.MISSING
-    return State(run.status)
 
 
 def _died(run: RunStatus) -> RunError:

@@ -137,10 +137,8 @@ class Manifest:
     def from_json(cls, data: bytes, name: str) -> Self:
         """Read and validate a whole document; `name` is that of the blob. Unknown fields are ignored.
 
-        Raises:
-            InvalidManifest: the app did not write this document, or a later version did; it belongs to another day or
-                prefix; or its totals are wrong.
-
+        Raises InvalidManifest if the app did not write this document, or a later version did; if it belongs to another
+        day or prefix; or if its totals are wrong.
         """
         try:
             document = json.loads(data)

@@ -43,10 +43,8 @@ class DayExport:
 
         `check` raises if the day's lock is lost. It is called before the commits and before the put of the manifest.
 
-        Raises:
-            ExportError: something went wrong, and the landed day is unchanged. The blobs of this try were deleted,
-                unless the put was sent and the storage did not refuse it.
-
+        If it raises an ExportError, the landed day is unchanged. The blobs of this try were deleted, unless the put was
+        sent and the storage did not refuse it.
         """
         document, landed = self._landed()
         windows = list(fetch())
@@ -57,7 +55,7 @@ class DayExport:
         commits, files = self._choose(staged, landed)
         manifest = self._manifest(windows, files, landed)
         try:
-            self._commit(commits)
+            self.each([partial(self._commit, file) for file in commits])
             check()
             self._check_age()
         except BaseException:
@@ -139,10 +137,7 @@ class DayExport:
                 break
         return [found[landed] for landed in sorted(found)]
 
-    def _commit(self, commits: Sequence[StagedFile]) -> None:
-        self.each([partial(self._commit_one, file) for file in commits])
-
-    def _commit_one(self, staged: StagedFile) -> None:
+    def _commit(self, staged: StagedFile) -> None:
         file = staged.file
         metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.try_.run_id}
         with self.run_log.timed(file.name, "commit", file.bytes):
@@ -208,11 +203,9 @@ class DayExport:
 
 
 def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFile]) -> None:
-    """Refuse an export that would remove events from the landed day.
+    """Raise FewerEvents if an export would remove events from the landed day.
 
-    Raises:
-        FewerEvents: it has fewer events, or none in an hour that had some, or those of another project.
-
+    It has fewer events, or none in an hour that had some, or those of another project.
     """
     before, after = sum(file.events for file in landed), sum(file.events for file in new)
     lost = sorted(set(empty_hours(new)) - set(empty_hours(landed)))

@@ -70,11 +70,9 @@ class DayLock:
         self.status = self.status.changed(self._clock(), **changes)
 
     def write(self, **changes: Any) -> datetime:
-        """Change the status and write it now. Returns the storage's time of the write.
+        """Change the status and write it now. Raises Displaced if another try holds the lock.
 
-        Raises:
-            Displaced: another try holds the lock.
-
+        Returns the storage's time of the write.
         """
         with self._writing:
             self.status = self.status.changed(self._clock(), **changes)
@@ -156,12 +154,7 @@ def foreign_lease(container: Container, name: str, document: Document) -> Storag
 
 
 def put_unleased(container: Container, name: str, status: RunStatus, over: Document | None) -> None:
-    """Write a status without holding the lock.
-
-    Raises:
-        ConditionNotMet: somebody has written to it since, or has just taken the lock.
-
-    """
+    """Write a status without the lock. Raises ConditionNotMet if somebody has written since, or has just locked it."""
     try:
         container.put(name, status.to_json(), status.metadata(), over=over.etag if over else None)
     except StorageDenied as error:
@@ -184,10 +177,7 @@ def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
 
     By default it waits as long as the lease of a dead run could last.
 
-    Raises:
-        DayLocked: somebody still holds the lock after that.
-        StorageDenied: somebody holds a lease that never ends.
-
+    Raises DayLocked if somebody still holds the lock after that, StorageDenied if somebody holds an endless lease.
     """
     deadline = time.monotonic() + wait_seconds
     waited = False

@@ -28,12 +28,7 @@ class Order:
 
     @classmethod
     def from_message(cls, text: str) -> Self:
-        """What a message asks for.
-
-        Raises:
-            InvalidMessage: it is no JSON object with a date, or has fields of other types.
-
-        """
+        """What a message asks for. Raises InvalidMessage without a date, and for fields of other types."""
         try:
             order = decode(cls, json.loads(text))
             if not (_WORD.fullmatch(order.run_id) and _WORD.fullmatch(order.trigger)):

@@ -46,12 +46,7 @@ class Nightly:
         self.names = Names(self.settings.prefix)
 
     def work(self) -> list[str]:
-        """Do all the work. Returns the messages to send.
-
-        Raises:
-            ExportError: days should have been queued, but none could be.
-
-        """
+        """Do all the work. Returns the messages to send. Raises if days should be queued, but none could be."""
         days = looked_at(self.now, self.settings)
         end = time.monotonic() + TIDYING_SECONDS
         beyond: list[date] = []
@@ -68,7 +63,8 @@ class Nightly:
         # Last, because a day marked as queued needs its message, and messages are sent only once this has ended well.
         asked: list[Asked] = []
         failures: list[ExportError] = []
-        for day in self._wanted(days):
+        rows = read_coverage(self.container, self.settings, days[0], days[-1], self.now) if days else []
+        for day in (row.date for row in rows if row.date == days[-1] or is_wanted(row, self.settings)):
             with _logged(day, failures):
                 asked += self._ask(day)
         if failures and not asked:
@@ -83,12 +79,6 @@ class Nightly:
             past_due=self.past_due,
         )
         return [one.message for one in asked if one.message]
-
-    def _wanted(self, days: list[date]) -> list[date]:
-        if not days:
-            return []
-        rows = read_coverage(self.container, self.settings, days[0], days[-1], self.now)
-        return [row.date for row in rows if row.date == days[-1] or is_wanted(row, self.settings)]
 
     def _ask(self, day: date) -> list[Asked]:
         """The day's run; none where the day is being exported now."""
@@ -147,12 +137,7 @@ class Nightly:
             raise
 
     def _delete(self, day: date, names: list[str]) -> None:
-        """Delete blobs, and go on past any that cannot be deleted.
-
-        Raises:
-            StorageDenied: some could not be deleted; the log names each of them.
-
-        """
+        """Delete blobs, and go on past any that cannot be deleted: the log names them, and StorageDenied is raised."""
         left: list[ExportError] = []
         for name in names:
             try:

@@ -74,10 +74,7 @@ class Runs:
     def ask(self, day: date, trigger: str, *, replace: bool = False) -> Asked:
         """Record a run as queued, unless the day is already queued.
 
-        Raises:
-            DayRunning: it is being exported now.
-            InvalidDate: it cannot be exported.
-
+        Raises DayRunning if the day is being exported now, InvalidDate if it cannot be exported.
         """
         check_day(day, self.clock(), self.settings.retention_days)
         run_id, now = uuid.uuid4().hex, self.clock()
@@ -131,10 +128,7 @@ class Runs:
 
         A permanent error is recorded, and the message is done. A message is dropped if another run has replaced its
         run, if its run is complete, or if its day is being exported.
-
-        Raises:
-            TransientError: it was recorded; the message should come back.
-
+        A TransientError that is raised was recorded: the message should come back.
         """
         # A message without a run id gets one, the same at each delivery. That run replaces any other.
         by_hand = not order.run_id
@@ -167,12 +161,7 @@ class Runs:
             return ""
 
     def run_now(self, order: Order, *, on_wait: Callable[[], None] = lambda: None) -> Manifest:
-        """Export a day here and now, without a message.
-
-        Raises:
-            ExportError: it was recorded as `failed`, unless another run holds the day.
-
-        """
+        """Export a day here and now, without a message. An error is recorded as `failed`, except DayLocked."""
         check_day(order.day, self.clock(), self.settings.retention_days)
         order = replace(order, run_id=uuid.uuid4().hex)
         try:
@@ -265,11 +254,7 @@ class Runs:
     def _change[Result: RunStatus | None](self, day: date, change: Callable[[RunStatus | None], Result]) -> Result:
         """Change a day's status without its lock. Writes nothing if `change` returns None or the same status.
 
-        If somebody else has written in between, `change` is called again.
-
-        Raises:
-            DayRunning: somebody holds the day's lock.
-
+        If somebody else has written in between, `change` is called again. Raises DayRunning if the day is locked.
         """
         name = self.names.status(day)
         for _ in range(_TRIES):

@@ -47,10 +47,8 @@ def caller_of(request: func.HttpRequest, environ: Mapping[str, str]) -> Caller:
 def check(request: func.HttpRequest, caller: Caller, environ: Mapping[str, str]) -> None:
     """Refuse a caller who may not do this.
 
-    Raises:
-        Problem: 503 if EXPORT_HTTP_AUTH is wrong, or relies on a sign-in that is off, 401 without a sign-in, 403
-            for another provider, for a change without the role, and for a change from another site's page.
-
+    Raises Problem: 503 if EXPORT_HTTP_AUTH is wrong, or relies on a sign-in that is off, 401 without a sign-in, 403
+    for another provider, for a change without the role, and for a change from another site's page.
     """
     changes = request.method in ("POST", "DELETE")
     if off := sign_in_problem(environ):

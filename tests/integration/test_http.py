@@ -27,7 +27,7 @@ import function_app
 from local.azurite import KEY, Azurite
 from local.host import FunctionsHost
 from shared.app import open_app
-from shared.dates import complete_from, newest_complete_day
+from shared.dates import COMPLETE_AFTER, end_of, newest_complete_day
 from shared.days.documents import iso
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunStatus
@@ -355,7 +355,7 @@ def test_another_path_is_no_route(held_host: FunctionsHost, path: str) -> None:
 def test_a_day_that_is_not_over_cannot_be_had(here: Here) -> None:
     now = datetime.now(UTC)
     pending = newest_complete_day(now) + timedelta(days=1)
-    says = f"it can be exported from {iso(complete_from(pending))[:16]}Z on"
+    says = f"it can be exported from {iso(end_of(pending) + COMPLETE_AFTER)[:16]}Z on"
     assert says in problem(ask(here, "POST", f"/{pending}"), 400)
     assert says in problem(ask(here, "POST", f"?from={pending - timedelta(days=1)}&to={pending}"), 400)
     for future in (now.date() + timedelta(days=2), date.max):

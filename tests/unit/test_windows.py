@@ -8,10 +8,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shared.dates import (
+    COMPLETE_AFTER,
     DAY,
     Window,
     check_day,
-    complete_from,
     days_between,
     end_of,
     newest_complete_day,
@@ -116,7 +116,7 @@ def test_berlins_weeks_of_167_and_169_hours(monday: date, hours_of_week: int) ->
 def test_the_newest_complete_day_is_complete_and_the_next_is_not(now: datetime) -> None:
     """Two hours have passed since its end, and not since the end of the day after it."""
     newest = newest_complete_day(now)
-    assert complete_from(newest) <= now < complete_from(newest + DAY)
+    assert end_of(newest) + COMPLETE_AFTER <= now < end_of(newest + DAY) + COMPLETE_AFTER
     check_day(newest, now, 0)
     with pytest.raises(InvalidDate):
         check_day(newest + DAY, now, 0)
@@ -124,7 +124,6 @@ def test_the_newest_complete_day_is_complete_and_the_next_is_not(now: datetime) 
 
 def test_a_day_ends_where_the_next_begins() -> None:
     assert end_of(date(2024, 2, 28)) == datetime(2024, 2, 29, tzinfo=UTC)
-    assert complete_from(date(2025, 12, 31)) == datetime(2026, 1, 1, 2, tzinfo=UTC)
 
 
 NOW = datetime(2025, 11, 5, 1, 30, tzinfo=UTC)
