@@ -10,11 +10,10 @@ from datetime import datetime
 from shared.amplitude import Amplitude
 from shared.days.manifest import Manifest
 from shared.errors import ExportError, StorageUnavailable
-from shared.export.fetch import Fetcher, Progress, Try
+from shared.export.fetch import Fetcher, Progress
 from shared.export.publish import DayExport
 from shared.http import Session
 from shared.log import RunLog, log
-from shared.names import Names
 from shared.runs.lock import DayLock
 from shared.runs.runs import Clock, Runs, utc_now
 from shared.settings import Settings, load_settings, unknown_settings
@@ -47,18 +46,7 @@ class Exporter:
 
     def export(self, lock: DayLock, locked_at: datetime) -> Manifest:
         """Export the day, and write the log of the try."""
-        status, names = lock.status, Names(self.settings.prefix)
-        try_ = Try(
-            day=status.date,
-            run_id=status.run_id,
-            id=status.try_id or "",
-            trigger=status.trigger,
-            replace=status.replace,
-            region=self.settings.region,
-            format=self.settings.format,
-            started_at=status.started_at or self.clock(),
-            locked_at=locked_at,
-        )
+        run = lock.status
         run_log = RunLog(self.clock)
 
         def stage(name: str, block_id: str, block: Sequence[bytes]) -> None:
@@ -68,7 +56,7 @@ class Exporter:
         try:
             with Session() as session, Uploader(stage) as uploader:
                 fetcher = Fetcher(
-                    try_=try_,
+                    run=run,
                     source=Amplitude(session, self.settings, self.clock),
                     uploader=uploader,
                     settings=self.settings,
@@ -77,11 +65,12 @@ class Exporter:
                     on_too_large=lambda hours: _remember(lock, hours),
                     clock=self.clock,
                 )
-                day = DayExport(try_, names, self.container, uploader.each, run_log, self.clock)
-                return day.export(lambda: fetcher.day(status.max_window_hours), lock.check)
+                day = DayExport(run, locked_at, self.settings, self.container, uploader.each, run_log, self.clock)
+                return day.export(lambda: fetcher.day(run.max_window_hours), lock.check)
         finally:
             with suppress(ExportError):  # the day is complete without it, and the log lines say the same
-                self.container.put_text(names.log(try_.day, try_.run_id, try_.id), run_log.to_csv(), "text/csv")
+                name = self.settings.names.log(run.date, run.run_id, run.try_id)
+                self.container.put_text(name, run_log.to_csv(), "text/csv")
 
     def _noted(self, lock: DayLock) -> Callable[[Progress], None]:
         next_note = 0.0

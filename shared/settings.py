@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from shared.dates import parse_day
 from shared.errors import InvalidDate, SettingsError
 from shared.http import host_of, is_protected
+from shared.names import Names
 from shared.redact import Redaction
 
 ENDPOINTS = {
@@ -217,6 +218,11 @@ class Settings:
     max_attempts: int = _setting("EXPORT_MAX_ATTEMPTS", partial(_whole, 1, 100), "5")
     retry_seconds: float = _setting("EXPORT_RETRY_SECONDS", partial(_decimal, 0.0, 60.0), "1")
     read_timeout_seconds: float = _setting("EXPORT_READ_TIMEOUT_SECONDS", partial(_decimal, 0.1, 3600.0), "600")
+
+    @property
+    def names(self) -> Names:
+        """The names of all blobs."""
+        return Names(self.prefix)
 
     @property
     def secrets(self) -> tuple[str, ...]:

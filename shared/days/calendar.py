@@ -14,7 +14,7 @@ from shared.days.coverage import read_coverage
 from shared.days.day import Day, Landed
 from shared.days.documents import from_iso
 from shared.days.state import RunState, State
-from shared.names import Kind, Names
+from shared.names import Kind
 from shared.settings import Settings
 from shared.storage.container import Container
 
@@ -235,7 +235,7 @@ class Calendar:
 
 def read_calendar(container: Container, settings: Settings, first: date, last: date, now: datetime) -> Calendar:
     """Read a calendar. Without a start date, days before the first requested one do not count as missing."""
-    names, since = Names(settings.prefix), date.min if settings.start_date else date.max
+    names, since = settings.names, date.min if settings.start_date else date.max
     for kind in () if settings.start_date else _KINDS:  # only the beginning of each listing
         listed = (names.day_of(blob.name, kind) for blob in container.blobs(names.folder(kind), page_size=_FIRST_PAGE))
         since = min(since, next((day for day in listed if day), date.max))

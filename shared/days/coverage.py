@@ -21,7 +21,7 @@ def read_coverage(container: Container, settings: Settings, first: date, last: d
     Days before the start date, and days that are not complete yet, are not missing. They are left out, unless they
     have a run or a manifest.
     """
-    names = Names(settings.prefix)
+    names = settings.names
     manifests = _by_day(container, names, "manifests", first, last)
     statuses = _by_day(container, names, "status", first, last)
     newest, oldest = newest_complete_day(now), oldest_kept_day(now, settings.retention_days)

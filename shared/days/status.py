@@ -49,12 +49,17 @@ class RunStatus:
     queued_at: datetime | None = None
     started_at: datetime | None = None
     updated_at: datetime | None = None
-    try_id: str | None = None
+    try_id: str = ""
     progress: Mapping[str, Any] = field(default_factory=dict)
     error: RunError | None = None
     max_window_hours: int = HOURS
     failures: int = 0
     """How many tries of this run have failed with a transient error."""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields by which a log line names the latest try."""
+        return {"date": self.date.isoformat(), "run_id": self.run_id, "try": self.try_id}
 
     def changed(self, moment: datetime, **changes: Any) -> Self:
         """The status, changed at `moment`."""

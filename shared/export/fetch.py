@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from shared.amplitude import Answer
@@ -15,9 +15,9 @@ from shared.archive.members import Archive, Member
 from shared.dates import Window, whole_day
 from shared.days.documents import iso
 from shared.days.manifest import LandedFile, RequestMade
+from shared.days.status import RunStatus
 from shared.errors import AmplitudeUnavailable, BrokenArchive, ExportError, ExportTooLarge, SuspiciousArchive
 from shared.log import RunLog, log
-from shared.names import Format, Names
 from shared.retry import LONGEST_ASKED, backoff_seconds
 from shared.settings import Settings
 from shared.stop import pause
@@ -29,26 +29,6 @@ class Source(Protocol):
 
     def fetch(self, window: Window) -> AbstractContextManager[Answer | None]:
         """A window's archive as a stream; None if the window has no events."""
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One try at one day. `id`: 8 hex digits, new for each try; `locked_at`: by the storage's clock."""
-
-    day: date
-    run_id: str
-    id: str
-    trigger: str
-    replace: bool
-    region: str
-    format: Format
-    started_at: datetime
-    locked_at: datetime
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """The fields by which a log line names the try."""
-        return {"date": self.day.isoformat(), "run_id": self.run_id, "try": self.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +78,9 @@ LONGEST_FETCH = 12 * 3600.0
 
 @dataclass(slots=True)
 class Fetcher:
-    """Fetches the windows of one day. `jitter` gives fractions from 0 to 1."""
+    """Fetches the windows of one day, for the latest try of a run. `jitter` gives fractions from 0 to 1."""
 
-    try_: Try
+    run: RunStatus
     source: Source
     uploader: Uploader
     settings: Settings
@@ -121,7 +101,7 @@ class Fetcher:
         If a window is too large, `on_too_large` gets the number of hours that later requests may cover.
         """
         limit = min(self.settings.window_hours, max_hours)
-        pending = deque([whole_day(self.try_.day)])
+        pending = deque([whole_day(self.run.date)])
         deadline = self.monotonic() + LONGEST_FETCH
         while pending:
             window = pending.popleft()
@@ -254,10 +234,10 @@ class Fetcher:
         self._project = member.project
         # All block ids have one length. They are new for each attempt, so a late block of an earlier one replaces none.
         self._stagings += 1
-        name = Names(self.settings.prefix).event_file(
-            self.try_.day, member.hour, member.stem, self.try_.id, self.try_.format
+        name = self.settings.names.event_file(
+            self.run.date, member.hour, member.stem, self.run.try_id, self.settings.format
         )
-        return self.uploader.upload(name, f"{self.try_.id}-{self._stagings:07d}-")
+        return self.uploader.upload(name, f"{self.run.try_id}-{self._stagings:07d}-")
 
     def _report(self, window: Window, request: RequestMade, files: Sequence[StagedFile]) -> None:
         events = sum(staged.file.events for staged in files)
@@ -279,7 +259,7 @@ class Fetcher:
         self.on_progress(self._progress)
 
     def _fields(self, window: Window) -> dict[str, str]:
-        return {**self.try_.fields, "start": window.first_hour, "end": window.last_hour}
+        return {**self.run.fields, "start": window.first_hour, "end": window.last_hour}
 
 
 def _staged(member: Member, upload: Upload) -> StagedFile:

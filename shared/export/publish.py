@@ -14,10 +14,12 @@ from functools import partial
 from shared.dates import DAY
 from shared.days.documents import metadata_number
 from shared.days.manifest import LOW_VOLUME, VOLUME_DAYS, LandedFile, Manifest, compare, compare_volume, empty_hours
+from shared.days.status import RunStatus
 from shared.errors import ConditionNotMet, Displaced, ExportError, FewerEvents, StorageUnavailable
-from shared.export.fetch import FetchedWindow, StagedFile, Try
+from shared.export.fetch import FetchedWindow, StagedFile
 from shared.log import RunLog, log
-from shared.names import CONTENT_TYPES, Names, without_try_id
+from shared.names import CONTENT_TYPES, without_try_id
+from shared.settings import Settings
 from shared.storage.container import Blob, Container, Document
 
 LONGEST_TRY = timedelta(hours=20)
@@ -29,10 +31,14 @@ Each = Callable[[Sequence[Callable[[], None]]], None]
 
 @dataclass(slots=True)
 class DayExport:
-    """The export of a day by one try: replaces what has landed by what this try has fetched."""
+    """The export of a day by the latest try of a run: replaces what has landed by what this try has fetched.
 
-    try_: Try
-    names: Names
+    `locked_at`: when it took the lock, by the storage's clock.
+    """
+
+    run: RunStatus
+    locked_at: datetime
+    settings: Settings
     container: Container
     each: Each
     run_log: RunLog
@@ -50,8 +56,8 @@ class DayExport:
         windows = list(fetch())
         check()
         staged = [file for window in windows for file in window.files]
-        if landed is not None and not self.try_.replace:
-            refuse_fewer(self.try_.day, landed.files, [file.file for file in staged])
+        if landed is not None and not self.run.replace:
+            refuse_fewer(self.run.date, landed.files, [file.file for file in staged])
         commits, files = self._choose(staged, landed)
         manifest = self._manifest(windows, files, landed)
         try:
@@ -65,12 +71,12 @@ class DayExport:
         self._put(manifest, metadata, document, [file.file.name for file in commits])
         if landed is not None and manifest.events > landed.events:
             more = {"events": manifest.events, "events_before": landed.events}
-            log(logging.INFO, "day_grew", **self.try_.fields, **more)
+            log(logging.INFO, "day_grew", **self.run.fields, **more)
         self._tidy(manifest, landed)
         return manifest
 
     def _landed(self) -> tuple[Document | None, Manifest | None]:
-        name = self.names.manifest(self.try_.day)
+        name = self.settings.names.manifest(self.run.date)
         document = self.container.read(name)
         return document, Manifest.from_json(document.data, name) if document else None
 
@@ -93,7 +99,7 @@ class DayExport:
 
     def _blobs(self) -> Iterator[Blob]:
         """All event blobs of the day, listed or not."""
-        return self.container.blobs(self.names.events(self.try_.day))
+        return self.container.blobs(self.settings.names.events(self.run.date))
 
     def _manifest(
         self, windows: Sequence[FetchedWindow], files: tuple[LandedFile, ...], landed: Manifest | None
@@ -108,12 +114,12 @@ class DayExport:
                 f"({volume.median_events})."
             )
         return Manifest(
-            date=self.try_.day,
-            run_id=self.try_.run_id,
-            try_id=self.try_.id,
-            trigger=self.try_.trigger,
-            region=self.try_.region,
-            started_at=self.try_.started_at,
+            date=self.run.date,
+            run_id=self.run.run_id,
+            try_id=self.run.try_id,
+            trigger=self.run.trigger,
+            region=self.settings.region,
+            started_at=self.run.started_at or self.locked_at,
             finished_at=self.clock(),
             requests=tuple(window.request for window in windows),
             files=files,
@@ -125,12 +131,12 @@ class DayExport:
 
     def _volumes_before(self) -> list[int]:
         """The number of events of the landed days before this one, latest last: the last week's at least, if there."""
-        day = self.try_.day
+        day = self.run.date
         month, month_before = f"{day:%Y-%m}", f"{day.replace(day=1) - DAY:%Y-%m}"
         found: dict[date, int] = {}
         for start in (month, month_before, ""):  # the last one lists all days: when few have landed
-            for blob in self.container.blobs(self.names.folder("manifests") + start):
-                landed = self.names.day_of(blob.name, "manifests")
+            for blob in self.container.blobs(self.settings.names.folder("manifests") + start):
+                landed = self.settings.names.day_of(blob.name, "manifests")
                 if landed is not None and landed < day and "events" in blob.metadata:
                     found[landed] = metadata_number(blob.metadata, "events")
             if len(found) >= VOLUME_DAYS:
@@ -139,9 +145,9 @@ class DayExport:
 
     def _commit(self, staged: StagedFile) -> None:
         file = staged.file
-        metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.try_.run_id}
+        metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.run.run_id}
         with self.run_log.timed(file.name, "commit", file.bytes):
-            self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.try_.format], metadata)
+            self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.settings.format], metadata)
 
     def _put(self, manifest: Manifest, metadata: Mapping[str, str], over: Document | None, own: Sequence[str]) -> None:
         """Publish the day. `own`: the blobs of this try.
@@ -149,27 +155,27 @@ class DayExport:
         After the put was sent, it may have taken effect, so this try's blobs stay. Only if the storage refuses the put
         because of another try's manifest are they deleted: then no copy of the put can take effect later.
         """
-        name, data = self.names.manifest(self.try_.day), manifest.to_json()
+        name, data = self.settings.names.manifest(self.run.date), manifest.to_json()
         try:
             with self.run_log.timed(name, "put manifest", len(data)):
                 self.container.put(name, data, metadata, over=over.etag if over else None)
         except ConditionNotMet as error:
             _, landed = self._landed()
-            if landed and landed.try_id == self.try_.id:
+            if landed and landed.try_id == self.run.try_id:
                 return
             if landed or over:  # an etag never occurs twice, but "no manifest" may be true again later
                 listed = {file.name for file in landed.files} if landed else set()
                 self._take_away([blob for blob in own if blob not in listed])
-            raise Displaced(f"Another try has landed {self.try_.day} meanwhile; this one changed nothing.") from error
+            raise Displaced(f"Another try has landed {self.run.date} meanwhile; this one changed nothing.") from error
         except StorageUnavailable:
             _, landed = self._landed()
-            if not landed or landed.try_id != self.try_.id:
+            if not landed or landed.try_id != self.run.try_id:
                 raise
 
     def _check_age(self) -> None:
         # The sweep deletes old unlisted blobs. If this try has slept for that long, its own blobs may be gone.
-        if self.clock() - self.try_.started_at > LONGEST_TRY:
-            raise Displaced(f"The export of {self.try_.day} took longer than a try may live; it begins again.")
+        if self.clock() - (self.run.started_at or self.locked_at) > LONGEST_TRY:
+            raise Displaced(f"The export of {self.run.date} took longer than a try may live; it begins again.")
 
     def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
         """Delete unlisted files: those that were replaced, and those that dead tries left before this one began."""
@@ -178,10 +184,10 @@ class DayExport:
         try:
             for blob in self._blobs():
                 # Younger blobs stay, because a try that wakes up late must not delete the blobs of its successor.
-                if blob.name not in listed and blob.last_modified < self.try_.locked_at:
+                if blob.name not in listed and blob.last_modified < self.locked_at:
                     old.add(blob.name)
         except ExportError as error:
-            self._not_deleted(self.names.events(self.try_.day), error)
+            self._not_deleted(self.settings.names.events(self.run.date), error)
         self._take_away(sorted(old))
 
     def _take_away(self, names: Sequence[str]) -> None:
@@ -199,7 +205,7 @@ class DayExport:
 
     def _not_deleted(self, name: str, error: ExportError) -> None:
         self.run_log.add(name, "delete", error.type)
-        log(logging.WARNING, "delete_failed", **self.try_.fields, blob=name, error_type=error.type)
+        log(logging.WARNING, "delete_failed", **self.run.fields, blob=name, error_type=error.type)
 
 
 def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFile]) -> None:

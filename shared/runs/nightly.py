@@ -15,7 +15,6 @@ from shared.days.state import RunState, Trigger
 from shared.days.status import RunError, RunStatus
 from shared.errors import ConditionNotMet, DayLocked, ExportError, StorageDenied
 from shared.log import log
-from shared.names import Names
 from shared.runs.lock import DayLock
 from shared.runs.messages import Order
 from shared.runs.runs import Asked, DayRunning, Runs, as_export_errors
@@ -39,11 +38,9 @@ class Nightly:
     settings: Settings
     past_due: bool = False
     now: datetime = field(init=False)
-    names: Names = field(init=False)
 
     def __post_init__(self) -> None:
         self.now = self.runs.clock()
-        self.names = Names(self.settings.prefix)
 
     def work(self) -> list[str]:
         """Do all the work. Returns the messages to send. Raises if days should be queued, but none could be."""
@@ -94,7 +91,7 @@ class Nightly:
         oldest = oldest_kept_day(self.now, self.settings.retention_days)
         if oldest == date.min:
             return []
-        names = self.names
+        names = self.settings.names
         found = {names.day_of(blob.name, "manifests") for blob in self.container.blobs(names.folder("manifests"))}
         found |= {names.day_of(name, "events") for name in self.container.folders(names.folder("events"))}
         found |= {names.day_of(name, "logs") for name in self.container.folders(names.folder("logs"))}
@@ -114,11 +111,11 @@ class Nightly:
             if before.status is not RunState.EXPIRED and not self._is_old(lock.untouched_since):
                 return False
             # The order matters: a manifest that was put after this read belongs to another run, and stays.
-            manifest = self.container.read(self.names.manifest(day))
+            manifest = self.container.read(self.settings.names.manifest(day))
             locked_at = lock.write(status=RunState.EXPIRED, error=None, progress={})
             if manifest is not None:
                 self._drop_manifest(lock, day, manifest, before)
-            folders = (self.names.events(day), self.names.logs(day))
+            folders = (self.settings.names.events(day), self.settings.names.logs(day))
             found = [blob for folder in folders for blob in self.container.blobs(folder)]
             blobs = [blob.name for blob in found if blob.last_modified < locked_at]
             self._delete(day, blobs)
@@ -130,7 +127,7 @@ class Nightly:
     def _drop_manifest(self, lock: DayLock, day: date, manifest: Document, before: RunStatus) -> None:
         """Delete the manifest. If the storage refuses, the day has not expired, so restore its status."""
         try:
-            self.container.delete(self.names.manifest(day), only=manifest)
+            self.container.delete(self.settings.names.manifest(day), only=manifest)
         except StorageDenied as error:
             status = RunState.COMPLETE if before.status is RunState.EXPIRED else before.status
             lock.write(status=status, error=RunError.of(error), progress=before.progress)
@@ -154,10 +151,14 @@ class Nightly:
 
     def _sweep(self, day: date) -> int:
         """Delete unlisted blobs that are older than any try can last. Returns how many."""
-        found = [blob.name for blob in self.container.blobs(self.names.events(day)) if self._is_old(blob.last_modified)]
+        found = [
+            blob.name
+            for blob in self.container.blobs(self.settings.names.events(day))
+            if self._is_old(blob.last_modified)
+        ]
         if not found:
             return 0
-        manifest = read_manifest(self.container, self.names, day)
+        manifest = read_manifest(self.container, self.settings.names, day)
         listed = {file.name for file in manifest.files} if manifest else set()
         unlisted = [blob for blob in found if blob not in listed]
         self._delete(day, unlisted)

@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,6 @@ from shared.days.manifest import Manifest
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunError, RunStatus
 from shared.log import log
-from shared.names import Names
 from shared.runs.lock import DayLock, foreign_lease, put_unleased, take_lock
 from shared.runs.messages import Order
 from shared.settings import Settings
@@ -66,10 +65,6 @@ class Runs:
     export: Export
     clock: Clock = utc_now
     sleep: Callable[[float], None] = pause
-    names: Names = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.names = Names(self.settings.prefix)
 
     def ask(self, day: date, trigger: str, *, replace: bool = False) -> Asked:
         """Record a run as queued, unless the day is already queued.
@@ -98,8 +93,8 @@ class Runs:
     def queued(self) -> set[date | None]:
         """The days that are queued."""
         return {
-            self.names.day_of(blob.name, "status")
-            for blob in self.container.blobs(self.names.folder("status"))
+            self.settings.names.day_of(blob.name, "status")
+            for blob in self.container.blobs(self.settings.names.folder("status"))
             if blob.metadata.get("status") == RunState.QUEUED
         }
 
@@ -206,7 +201,7 @@ class Runs:
             error=None,
             failures=lock.status.failures if same else 0,
         )
-        log(logging.INFO, "run_started", **_fields(lock.status), replace=order.replace)
+        log(logging.INFO, "run_started", **lock.status.fields, trigger=order.trigger, replace=order.replace)
         return locked_at
 
     def give_up(self, text: str) -> None:
@@ -241,14 +236,14 @@ class Runs:
         if status.status in (RunState.COMPLETE, RunState.WITHDRAWN, RunState.EXPIRED):
             return False
         with suppress(errors.InvalidManifest):  # a manifest that cannot be read was not written by this run
-            landed = read_manifest(self.container, self.names, order.day)
+            landed = read_manifest(self.container, self.settings.names, order.day)
             return landed is None or landed.run_id != status.run_id
         return True
 
     def lock(self, order: Order, state: RunState = RunState.QUEUED, **waiting: Any) -> DayLock:
         """Take the lock of a day. `state`: that of a day without a status. The rest is as for `take_lock`."""
         fresh = RunStatus(order.day, state, order.run_id, order.trigger, order.replace, updated_at=self.clock())
-        name = self.names.status(order.day)
+        name = self.settings.names.status(order.day)
         return take_lock(self.container, name, fresh, clock=self.clock, sleep=self.sleep, **waiting)
 
     def _change[Result: RunStatus | None](self, day: date, change: Callable[[RunStatus | None], Result]) -> Result:
@@ -256,7 +251,7 @@ class Runs:
 
         If somebody else has written in between, `change` is called again. Raises DayRunning if the day is locked.
         """
-        name = self.names.status(day)
+        name = self.settings.names.status(day)
         for _ in range(_TRIES):
             document, status = self._read(day)
             if document and (document.leased or document.leased_forever):
@@ -271,14 +266,14 @@ class Runs:
         raise errors.StorageUnavailable(f"The status of {day} changes all the time; try again in a minute.")
 
     def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
-        name = self.names.status(day)
+        name = self.settings.names.status(day)
         document = self.container.read(name)
         return document, RunStatus.from_json(document.data) if document else None
 
     def _landed_by(self, day: date, try_id: str) -> Manifest | None:
         """The manifest that exactly this try has put; None if there is none, or if that cannot be found out."""
         with suppress(errors.ExportError):
-            landed = read_manifest(self.container, self.names, day)
+            landed = read_manifest(self.container, self.settings.names, day)
             return landed if landed and landed.try_id == try_id else None
         return None
 
@@ -302,7 +297,8 @@ def _complete(lock: DayLock, manifest: Manifest) -> None:
     log(
         logging.INFO,
         "run_complete",
-        **_fields(lock.status),
+        **lock.status.fields,
+        trigger=lock.status.trigger,
         status=manifest.status,
         **manifest.totals,
         **asdict(manifest.changes),
@@ -320,8 +316,8 @@ def _record(lock: DayLock, error: errors.ExportError, *, comes_back: bool) -> No
     again = comes_back and isinstance(error, errors.TransientError) and failures < MAX_FAILURES
     _end(lock, RunState.QUEUED if again else RunState.FAILED, RunError.of(error), failures=failures)
     if again:
-        fields = _fields(lock.status)
-        log(logging.WARNING, "run_retry", **fields, error_type=error.type, error_message=str(error))
+        why = {"trigger": lock.status.trigger, "error_type": error.type, "error_message": str(error)}
+        log(logging.WARNING, "run_retry", **lock.status.fields, **why)
 
 
 def _end(lock: DayLock, status: RunState, error: RunError | None, **changes: Any) -> None:
@@ -330,10 +326,6 @@ def _end(lock: DayLock, status: RunState, error: RunError | None, **changes: Any
     except errors.ExportError:
         # The manifest says what the day holds. An old status only looks like a run that died.
         log(logging.WARNING, "status_not_written", date=lock.status.date, run_id=lock.status.run_id, status=status)
-
-
-def _fields(status: RunStatus) -> dict[str, Any]:
-    return {"date": status.date, "run_id": status.run_id, "try": status.try_id, "trigger": status.trigger}
 
 
 def _died(day: date) -> RunError:

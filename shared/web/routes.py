@@ -22,7 +22,6 @@ from shared.days.state import Trigger
 from shared.days.status import RunStatus
 from shared.errors import ExportError, InternalError, InvalidDate, SettingsError, TransientError
 from shared.log import log
-from shared.names import Names
 from shared.runs.runs import DayRunning, utc_now
 from shared.settings import uses_entra
 from shared.web.access import Caller, caller_of, check
@@ -190,7 +189,7 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     """GET /api/exports/{date}: a day's latest run and its manifest; with `download`, a file of the day."""
     _check_query(request, "download")
     day = _day(app, request)
-    found = read_day(app.container, Names(app.settings.prefix), day)
+    found = read_day(app.container, app.settings.names, day)
     if found is None:
         raise Problem(404, f"{day} was never exported, nor queued. {_how_to_queue(app, day)}")
     if "download" in request.params:
@@ -205,7 +204,7 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
 
 def _download(app: App, day: Day, wanted: str) -> func.HttpResponse:
     """The day's manifest exactly as stored, or the log of its latest try."""
-    names = Names(app.settings.prefix)
+    names = app.settings.names
     if wanted == "manifest":
         name, kind = names.manifest(day.date), "application/json"
     elif wanted == "log":

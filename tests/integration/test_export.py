@@ -177,7 +177,7 @@ class TestOneDay:
 
     def manifest(self, app: App) -> dict[str, Any]:
         """What has landed."""
-        document = app.container.read(app.runs.names.manifest(DAY))
+        document = app.container.read(app.settings.names.manifest(DAY))
         assert document
         found: dict[str, Any] = json.loads(document.data)
         return found
@@ -197,7 +197,7 @@ class TestOneDay:
         assert {blob.name for blob in container.list_blobs("events/")} == after
         assert landed(container, second) == simulator.member_bytes(DAY)
         whole, (listed,) = (
-            read_day(app.container, app.runs.names, DAY),
+            read_day(app.container, app.settings.names, DAY),
             read_coverage(app.container, app.settings, DAY, DAY, app.clock()),
         )
         assert whole

@@ -89,7 +89,7 @@ def work(app: App, order: Order) -> None:
 
 def word(app: App, day: date = NEWEST) -> str:
     """What the status blob says."""
-    document = app.container.read(app.runs.names.status(day))
+    document = app.container.read(app.settings.names.status(day))
     assert document
     found: str = json.loads(document.data)["status"]
     return found
@@ -116,10 +116,10 @@ class TestLookBack:
 
     def test_no_metadata_of_another_day_stops_a_day(self, app: App) -> None:
         """Nor is a figure taken that no day can have."""
-        name, figures = app.runs.names.manifest(NEWEST - ONE_DAY), {"status": "complete", "events": "9" * 4301}
+        name, figures = app.settings.names.manifest(NEWEST - ONE_DAY), {"status": "complete", "events": "9" * 4301}
         app.container.put(name, b"{}", figures, over=None)
         work(app, Order(NEWEST))
-        document = app.container.read(app.runs.names.status(NEWEST))
+        document = app.container.read(app.settings.names.status(NEWEST))
         assert document
         status = json.loads(document.data)
         assert status["status"] == "complete"
@@ -130,7 +130,7 @@ class TestLookBack:
         """Nothing can be added to the end of time, and nothing be taken from its beginning."""
         figures = {"status": "running", "run_id": "r", "trigger": "http"} | dict.fromkeys(INSTANTS, when)
         document = json.dumps(figures | {"date": str(NEWEST - ONE_DAY)}).encode()
-        app.container.put(app.runs.names.status(NEWEST - ONE_DAY), document, figures, over=None)
+        app.container.put(app.settings.names.status(NEWEST - ONE_DAY), document, figures, over=None)
         assert queued(night(app)) == days_before(0, 1, 2, 3)
 
     def test_a_day_in_the_queue_gets_no_second_message(self, app: App, clock: Clock) -> None:
@@ -220,7 +220,7 @@ class TestLookBack:
     def test_a_day_that_is_being_exported_is_left_alone(self, app: App, container: ContainerClient) -> None:
         """Its lock is held."""
         night(app, lookback_days=0)
-        lease = container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(15)
+        lease = container.get_blob_client(app.settings.names.status(NEWEST)).acquire_lease(15)
         assert queued(night(app)) == days_before(1, 2, 3)
         lease.release()
 
@@ -243,7 +243,7 @@ class TestLookBack:
     def test_a_day_that_cannot_be_queued_holds_no_other_up(self, app: App, container: ContainerClient) -> None:
         """The night fails only where no day at all could be queued: then the host has something to report."""
         night(app, lookback_days=0)
-        container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(-1)
+        container.get_blob_client(app.settings.names.status(NEWEST)).acquire_lease(-1)
         assert queued(night(app)) == days_before(1, 2, 3)
         with pytest.raises(StorageDenied):
             night(app, lookback_days=0)
@@ -254,14 +254,14 @@ class TestWhatANewRunTakesOver:
 
     def test_what_proved_too_large(self, app: App) -> None:
         before = RunStatus(NEWEST, RunState.FAILED, "old", "timer", max_window_hours=6)
-        app.container.put(app.runs.names.status(NEWEST), before.to_json(), {}, over=None)
+        app.container.put(app.settings.names.status(NEWEST), before.to_json(), {}, over=None)
         assert app.runs.ask(NEWEST, "http").status.max_window_hours == 6
 
     def test_not_when_it_was_queued_nor_its_volume(self, app: App) -> None:
         night(app, lookback_days=0)
         for _ in range(2):
             assert app.runs.run_now(Order(NEWEST)).volume is None, "there is no day before it"
-        document = app.container.read(app.runs.names.status(NEWEST))
+        document = app.container.read(app.settings.names.status(NEWEST))
         assert document
         assert json.loads(document.data)["queued_at"] is None
 
@@ -275,17 +275,17 @@ class TestSweep:
         clock.now = datetime.now(UTC)
         day = clock.now.date() - 2 * ONE_DAY
         work(app, Order.from_message(app.runs.ask(day, "http").message))
-        folder = app.runs.names.events(day)
+        folder = app.settings.names.events(day)
         app.container.put_text(f"{folder}hour=00/187520_{day}_00_0.deadbeef.json", b"{}\n", "application/x-ndjson")
         return day
 
     def blobs(self, app: App, day: date) -> list[str]:
         """What stands in the folder of a day."""
-        return [blob.name for blob in app.container.blobs(app.runs.names.events(day))]
+        return [blob.name for blob in app.container.blobs(app.settings.names.events(day))]
 
     def listed(self, app: App, day: date) -> list[str]:
         """What its manifest lists."""
-        document = app.container.read(app.runs.names.manifest(day))
+        document = app.container.read(app.settings.names.manifest(day))
         assert document
         return sorted(file["name"] for file in json.loads(document.data)["files"])
 
@@ -306,7 +306,7 @@ class TestSweep:
 
     def test_of_a_day_that_never_landed(self, app: App, clock: Clock, day: date) -> None:
         """Without a manifest nothing is listed."""
-        app.container.delete(app.runs.names.manifest(day))
+        app.container.delete(app.settings.names.manifest(day))
         clock.now += timedelta(hours=24, minutes=1)
         night(app)
         assert self.blobs(app, day) == []
@@ -321,7 +321,7 @@ class TestSweep:
         self, app: App, clock: Clock, day: date, caplog: pytest.LogCaptureFixture
     ) -> None:
         """What it lists is not known. The other days are seen to all the same."""
-        app.container.put_text(app.runs.names.manifest(day), b"{", "application/json")
+        app.container.put_text(app.settings.names.manifest(day), b"{", "application/json")
         before = self.blobs(app, day)
         clock.now += timedelta(hours=24, minutes=1)
         night(app)
@@ -413,7 +413,7 @@ class TestMessages:
         """One that runs is left alone, and one that has ended has nothing to take back."""
         assert app.runs.withdraw(NEWEST) is None
         order = Order.from_message(app.runs.ask(NEWEST, "http").message)
-        lease = container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(15)
+        lease = container.get_blob_client(app.settings.names.status(NEWEST)).acquire_lease(15)
         running = app.runs.withdraw(NEWEST)
         assert (running and (running.run_id, running.status), word(app)) == ((order.run_id, "running"), "queued")
         lease.release()
@@ -549,7 +549,7 @@ class TestGiveUp:
         self, app: App, order: Order, container: ContainerClient, caplog: pytest.LogCaptureFixture
     ) -> None:
         """There is one again, and it says what happened."""
-        container.delete_blob(app.runs.names.status(NEWEST))
+        container.delete_blob(app.settings.names.status(NEWEST))
         app.runs.give_up(order.to_message())
         assert (word(app), self.failures(caplog)) == ("failed", ["RunDied"])
 
@@ -561,7 +561,7 @@ class TestGiveUp:
 
     def test_alive(self, app: App, order: Order, container: ContainerClient, caplog: pytest.LogCaptureFixture) -> None:
         """Somebody holds the lock."""
-        lease = container.get_blob_client(app.runs.names.status(NEWEST)).acquire_lease(15)
+        lease = container.get_blob_client(app.settings.names.status(NEWEST)).acquire_lease(15)
         app.runs.give_up(order.to_message())
         assert (word(app), self.failures(caplog)) == ("queued", [])
         lease.release()
@@ -577,7 +577,7 @@ class TestGiveUp:
     ) -> None:
         """It died after its manifest put: the manifest names it."""
         work(app, order)
-        name = app.runs.names.status(NEWEST)
+        name = app.settings.names.status(NEWEST)
         document = json.loads(container.download_blob(name).readall()) | {"status": "running"}
         container.upload_blob(name, json.dumps(document).encode(), overwrite=True)
         app.runs.give_up(order.to_message())

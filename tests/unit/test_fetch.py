@@ -13,8 +13,10 @@ import pytest
 
 from shared.amplitude import Answer
 from shared.dates import Window
+from shared.days.state import RunState
+from shared.days.status import RunStatus
 from shared.errors import AmplitudeUnavailable, BrokenArchive, StorageUnavailable
-from shared.export.fetch import LONGEST_FETCH, FetchedWindow, Fetcher, Progress, Try
+from shared.export.fetch import LONGEST_FETCH, FetchedWindow, Fetcher, Progress
 from shared.log import RunLog
 from shared.settings import Settings, load_settings
 from shared.storage.uploader import Stage, Uploader
@@ -22,7 +24,7 @@ from tests.unit.archives import DAY, File, build, chunked, event_name
 
 NOW = datetime(2025, 11, 5, 3, 30, tzinfo=UTC)
 LINES = b'{"n":1}\n{"n":2}\n\n'
-TRY = Try(DAY, "run", "5f3c9a1e", "timer", False, "eu", "json", NOW, NOW)  # noqa: FBT003 - `replace`
+RUN = RunStatus(DAY, RunState.RUNNING, "run", "timer", try_id="5f3c9a1e", started_at=NOW)
 SETTINGS = load_settings(
     {"AMP_API_KEY": "key", "AMP_SECRET_KEY": "secret", "EXPORT_STORAGE": "UseDevelopmentStorage=true"}
 )
@@ -71,7 +73,7 @@ def fetch(
     notes: list[Progress] = []
     with Uploader(put) as uploader:
         fetcher = Fetcher(
-            try_=TRY,
+            run=RUN,
             source=amplitude,
             uploader=uploader,
             settings=settings,

@@ -15,8 +15,8 @@ LEVELS = (
     ("days.calendar", "runs.runs", "export.publish", "storage.queue"),
     ("runs.lock", "export.fetch", "days.coverage", "storage.connect"),
     ("amplitude", "storage.container", "archive.members", "days.day", "text", "web.answers"),
-    ("settings", "days.manifest", "days.status", "names", "runs.messages", "archive.unzip", "storage.errors"),
-    ("days.documents", "retry", "log", "stop", "storage.client", "storage.uploader", "archive.gunzip"),
+    ("settings", "days.manifest", "days.status", "runs.messages", "archive.unzip", "storage.errors"),
+    ("days.documents", "names", "retry", "log", "stop", "storage.client", "storage.uploader", "archive.gunzip"),
     ("archive.reader", "dates"),
     ("errors", "http", "redact", "days.state"),
 )

@@ -86,7 +86,7 @@ statuses = st.builds(
     queued_at=st.none() | instants,
     started_at=st.none() | instants,
     updated_at=st.none() | instants,
-    try_id=st.none() | st.text(max_size=8),
+    try_id=st.text(max_size=8),
     progress=st.fixed_dictionaries({}, optional={"bytes": counts, "files": counts, "window": st.text(max_size=9)}),
     error=st.none() | st.builds(RunError, st.sampled_from(["BadRequest"]), st.text(max_size=4000)),
     max_window_hours=st.integers(1, 24),
