@@ -404,7 +404,7 @@ def test_a_binding_falls_back_to_its_default(name: str, value: str) -> None:
         "EXPORT_STORAGE__blobServiceUri",
     ],
 )
-@pytest.mark.parametrize("key", ["0123456789ABCDEF" * 2, "short key", "AKey/with+16signs="])
+@pytest.mark.parametrize("key", ["0123456789ABCDEF" * 2, "a short key", "AKey/with+16signs="])
 def test_a_key_in_the_wrong_setting_is_not_shown(name: str, key: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"AMP_API_KEY": "k", "AMP_SECRET_KEY": "short key", name: key})
