@@ -29,7 +29,7 @@ from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.poison import report_undecodable
 from shared.runs.runs import MAX_FAILURES, Runs
-from shared.storage.queue import open_queue
+from shared.storage.queue import Queue, open_queue
 from shared.web import routes
 from tests.doubles.memory import MemoryClient
 from tests.faults.reader import Reader
@@ -231,9 +231,14 @@ class TestLookBack:
         """One call catches up on all that were missed. Its messages go although it cannot look into the queue."""
         caplog.set_level(logging.INFO)
         monkeypatch.setattr(function_app, "opened", lambda: app)
-        monkeypatch.setenv("AzureWebJobsStorage", "no connection string")
+        monkeypatch.setenv("AzureWebJobsStorage", "UseDevelopmentStorage=true")
         sent: list[str] = []
-        with pytest.raises(StorageDenied):
+
+        def refuse(queue: Queue) -> None:
+            raise StorageDenied(queue.name)
+
+        monkeypatch.setattr(function_app, "report_undecodable", refuse)
+        with pytest.raises(StorageDenied, match=f"^{function_app.POISON}$"):
             function_app.nightly.build().get_user_function()(
                 SimpleNamespace(past_due=past_due), SimpleNamespace(set=sent.extend)
             )
@@ -367,14 +372,15 @@ class TestMessages:
         assert len(simulator.requests) == 1
         assert [line["reason"] for line in events_of(caplog, "run_dropped")] == ["the run is complete"]
 
-    def test_written_by_hand(self, app: App, simulator: Simulator) -> None:
+    def test_written_by_hand(self, app: App, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
         """Only a date: it exports the day, landed or not, and a second delivery of the same message does nothing."""
+        monkeypatch.setattr(function_app, "opened", lambda: app)
         work(app, Order.from_message(app.runs.ask(NEWEST, "http").message))
-        order = Order.from_message(f'{{"date": "{NEWEST}"}}')
+        message = QueueMessage(id="the-same", body=f'{{"date": "{NEWEST}"}}'.encode())
         for _ in range(2):
-            app.runs.work(order, message_id="the-same")
+            function_app.export_day.build().get_user_function()(message)
         assert len(simulator.requests) == 2
-        work(app, order)
+        work(app, Order(NEWEST))
         assert len(simulator.requests) == 3
 
     def test_of_a_day_that_nobody_asked_for(self, app: App) -> None:

@@ -69,6 +69,7 @@ def test_one_message_at_a_time_and_pauses_between_tries() -> None:
 
 def test_the_host_keeps_the_lines_of_a_good_night_and_has_the_bundle_of_these_bindings() -> None:
     assert HOST["logging"]["logLevel"]["default"] == "Information", "nightly_done and run_complete are INFO"
+    assert logging.getLogger("azure").level == logging.WARNING, "a line for each request would hide them"
     assert HOST["extensionBundle"]["version"] == "[4.*, 5.0.0)"
 
 
