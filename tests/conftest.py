@@ -16,6 +16,7 @@ from local.azurite import Azurite
 from local.host import FunctionsHost
 from local.simulator import Simulator
 from tests.doubles.memory import MemoryClient
+from tests.forks import Forked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,6 +46,14 @@ def clean_environment() -> Iterator[None]:
 def ctrl_c() -> None:
     """Ctrl-C interrupts, here and in processes that tests start, also where this is a background job of a shell."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_hosts() -> Iterator[None]:
+    """Each host is forked from a process that has imported everything; `make run` starts one from nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FunctionsHost, "popen", Forked)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,6 +25,7 @@ from shared.days.manifest import Manifest
 from shared.errors import ExportError
 from shared.runs.messages import Order
 from shared.runs.runs import Clock, utc_now
+from tests.forks import Forked
 
 DAY = date(2025, 11, 4)
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,11 +88,14 @@ class Exports:
         return None
 
     def start(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> Command:
-        """`python -m local` with arguments, by default where no settings files are; the caller waits for its end."""
+        """`python -m local` with arguments, by default where no settings files are; the caller waits for its end.
+
+        A process of its own from its very start to its very end: for signals, and for streams that close.
+        """
         return Command(
-            [sys.executable, "-m", "local", *arguments],
+            self._command(arguments),
             cwd=folder,
-            env={**os.environ, **self.environ, **settings, "PYTHONPATH": str(ROOT)},
+            env=self._environ(settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -98,9 +103,15 @@ class Exports:
 
     def cli(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> subprocess.CompletedProcess[str]:
         """`python -m local` with arguments, to its end: exit code, stdout, stderr."""
-        with self.start(*arguments, folder=folder, **settings) as process:
+        with Forked(self._command(arguments), cwd=folder, env=self._environ(settings)) as process:
             out, err = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+            return subprocess.CompletedProcess(process.args, process.wait(), out, err)
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "local", *arguments]
+
+    def _environ(self, settings: Mapping[str, str]) -> dict[str, str]:
+        return {**os.environ, **self.environ, **settings, "PYTHONPATH": str(ROOT)}
 
 
 def call(host: FunctionsHost, method: str, path: str = f"/{DAY}", **headers: str) -> requests.Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -30,15 +29,12 @@ from shared.runs.runs import utc_now
 from tests.doubles.memory import MemoryBlob
 from tests.faults.exports import leaks
 from tests.faults.reader import File, Reader
+from tests.forks import forks
 
 Patches = Mapping[str, object]
 """New values for constants, by `module.NAME`."""
 
 DEADLINE_SECONDS = 120
-
-# A process that has imported everything, and forks: a try starts in no time, and is a process like any other.
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload([__name__])
 
 
 class Try:
@@ -49,7 +45,7 @@ class Try:
 
     def __init__(self, run: Callable[[], int], environ: Mapping[str, str], patches: Patches) -> None:
         self._output = tempfile.NamedTemporaryFile(prefix="try-")  # noqa: SIM115 - closed with the try
-        self._process = _forks.Process(target=_run, args=(run, dict(environ), dict(patches), self._output.name))
+        self._process = forks.Process(target=_run, args=(run, dict(environ), dict(patches), self._output.name))
         self._started = threading.Event()
 
     def kill(self) -> None:
