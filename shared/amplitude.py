@@ -5,6 +5,7 @@ Request and answers: Amplitude's documentation of the Export API (`GET /api/2/ex
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from shared.stop import check_stop, stoppable, wait_for
 CHUNK_BYTES = 256 * 1024
 CONNECT_SECONDS = 30.0
 LONGEST_ANSWER = 4 * 3600.0
-"""How many seconds the body of an answer may take. Bytes that arrive slowly never reach the read time-out."""
+"""How many seconds an answer may take. Bytes that arrive slowly never reach the read time-out."""
 _WORDS_BYTES = 4096
 _WORDS = 300
 _SMALLER = "The app requests it in halves."
@@ -89,10 +90,11 @@ class Amplitude:
             Interrupted: the process is to end.
 
         """
+        end = time.monotonic() + self._longest_answer
         with self._errors(window):
-            response = stoppable(lambda: self._ask(window))
+            response = stoppable(lambda: self._ask(window), self._longest_answer)
         with response:
-            with self._watched(response, window):
+            with self._watched(response, window, end - time.monotonic()):
                 if response.status_code == requests.codes.ok:
                     answer = Answer(response.status_code, iter(()))
                     answer.chunks = self._chunks(response, window, answer)
@@ -120,12 +122,12 @@ class Amplitude:
             raise requests.exceptions.ConnectionError(error) from error
 
     @contextmanager
-    def _watched(self, response: requests.Response, window: Window) -> Iterator[None]:
-        """Shut the socket of an answer down that takes too long as a whole, or if the process is to end."""
+    def _watched(self, response: requests.Response, window: Window, seconds: float) -> Iterator[None]:
+        """Shut the socket of an answer down after that many seconds, or if the process is to end."""
         ended, cut = threading.Event(), threading.Event()
 
         def watch() -> None:
-            if not wait_for(ended, self._longest_answer):
+            if not wait_for(ended, seconds):
                 cut.set()
                 with suppress(OSError, RuntimeError, ValueError):  # it has just ended anyway
                     response.raw.shutdown()
@@ -137,9 +139,7 @@ class Amplitude:
             check_stop()
             if not cut.is_set():
                 raise
-            raise AmplitudeUnavailable(
-                f"{window}: the answer was not complete after {self._longest_answer:g} seconds.", slow=True
-            ) from error
+            raise self._too_slow(window) from error
         finally:
             ended.set()
 
@@ -156,8 +156,8 @@ class Amplitude:
             answer.received += len(chunk)
             yield chunk
         expected = response.headers.get("Content-Length", "")
-        if re.fullmatch("[0-9]+", expected) and int(expected) != answer.received:
-            raise BrokenArchive(f"{window}: the answer has {answer.received} bytes, {expected} were announced.")
+        if re.fullmatch("[0-9]+", expected) and (expected.lstrip("0") or "0") != str(answer.received):
+            raise BrokenArchive(f"{window}: the answer has {answer.received} bytes, {expected[:40]} were announced.")
 
     def _check_encoding(self, response: requests.Response, beginning: bytes, window: Window) -> None:
         """Refuse an answer with a content encoding, unless it is an archive in spite of that header."""
@@ -193,8 +193,15 @@ class Amplitude:
                 f"{window}: Amplitude could not be reached, or closed the connection without an answer "
                 f"({reason(error)})."
             ) from error
+        except TimeoutError as error:
+            raise self._too_slow(window) from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of negative length
             raise BrokenArchive(f"{window}: the answer broke off ({reason(error)}).") from error
+
+    def _too_slow(self, window: Window) -> AmplitudeUnavailable:
+        return AmplitudeUnavailable(
+            f"{window}: the answer was not complete after {self._longest_answer:g} seconds.", slow=True
+        )
 
     def _refusal(self, response: requests.Response, body: str, window: Window) -> ExportError:
         status, words = response.status_code, self._redaction.words(body, _WORDS)

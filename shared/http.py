@@ -26,7 +26,7 @@ _UNKNOWN_PROXIES = (
 class Session(requests.Session):
     """A session that takes proxies and the CA bundle from the environment, and nothing else.
 
-    Requests to this machine use no proxy. `~/.netrc` is never read: a login from there would replace the
+    Requests to this machine use no proxy, and redirects are not followed. `~/.netrc` is never read: a login from there would replace the
     `Authorization` header of the storage, and the account would receive it.
     """
 
@@ -41,10 +41,8 @@ class Session(requests.Session):
             settings["proxies"] = {}
         return settings
 
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Send no credentials to the target of a redirect."""
-        del response
-        prepared_request.headers.pop("Authorization", None)
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No redirect leads anywhere. `requests` would read the whole body of one into memory, even to refuse it."""
 
 
 def is_loopback(host: str) -> bool:

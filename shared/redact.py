@@ -35,7 +35,7 @@ class Redaction:
 
         Empty if a part of a secret is left, even if white space, tags, other signs, upper case or entities hide it.
         """
-        text = re.sub(r"<[^>]*>", " ", text)
+        text = re.sub(r"<[^<>]*>", " ", text)
         for form in reversed(self._forms):
             text = text.replace(form, "***")
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]

@@ -9,6 +9,9 @@ LONGEST_WAIT = 60.0
 LONGEST_ASKED = 600.0
 """The longest `Retry-After`, in seconds, for which a try waits. A longer one ends the try."""
 
+MOST_ASKED = 1e9
+"""What a longer `Retry-After` counts as: a status blob cannot hold infinity."""
+
 
 def backoff_seconds(attempt: int, base: float, fraction: float) -> float:
     """The wait after attempt number `attempt` (from 1): `base`, doubled with each attempt, at most 60 s, with jitter.
@@ -26,7 +29,7 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), MOST_ASKED)
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

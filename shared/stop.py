@@ -43,8 +43,11 @@ def pause(seconds: float) -> None:
     check_stop()
 
 
-def stoppable[T](work: Callable[[], T]) -> T:
-    """Carry out what may block for long, in a thread of its own. Raises Interrupted without waiting for it."""
+def stoppable[T](work: Callable[[], T], seconds: float = math.inf) -> T:
+    """Carry out what may block for long, in a thread of its own.
+
+    Does not wait for it longer than `seconds` (TimeoutError), nor if the process is to end (Interrupted).
+    """
     future: Future[T] = Future()
     done = threading.Event()
 
@@ -56,8 +59,9 @@ def stoppable[T](work: Callable[[], T]) -> T:
         done.set()
 
     threading.Thread(target=carry_out, daemon=True).start()
-    if not wait_for(done):
+    if not wait_for(done, seconds):
         check_stop()
+        raise TimeoutError
     return future.result()
 
 

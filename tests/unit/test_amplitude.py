@@ -37,6 +37,7 @@ from shared.errors import (
     TransientError,
     UnexpectedAnswer,
 )
+from shared.http import Session
 from shared.settings import Settings, load_settings
 
 DAY = date(2025, 11, 4)
@@ -209,6 +210,32 @@ def test_an_answer_that_drips_for_ever_ends(simulator: Simulator, settings: Sett
                 pass
 
 
+def test_a_head_without_an_end_ends(settings: Settings) -> None:
+    """Preliminary answers for ever, each long before the read time-out."""
+    ended = threading.Event()
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            while not ended.wait(0.05):
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    with Session() as session, socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(answer)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        found = error(Amplitude(session, replace(settings, export_url=url), longest_answer=0.5))
+        ended.set()
+    assert "not complete after 0.5 seconds" in str(found)
+
+
+@pytest.mark.parametrize("target", ["/elsewhere", "http://["])
+def test_the_body_of_a_redirect_is_not_waited_for(simulator: Simulator, settings: Settings, target: str) -> None:
+    """It may have any length, and `requests` would read all of it into memory."""
+    simulator.fail(Fault(status=302, headers={"Location": target}, body=b"moved", pause=30, pause_at=1))
+    with Session() as session:
+        assert type(error(Amplitude(session, settings))) is UnexpectedAnswer
+
+
 def read_archive(amplitude: Amplitude) -> Iterator[object]:
     with amplitude.fetch(whole_day(DAY)) as answer:
         assert answer is not None
@@ -330,6 +357,7 @@ NO_HTTP = [
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nPK", BrokenArchive),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nPK", BrokenArchive),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPK", BrokenArchive),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nPK", BrokenArchive),
 ]
 """What is no HTTP, or none to rely on."""
 
