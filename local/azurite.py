@@ -86,12 +86,13 @@ class Azurite:
         self._output = tempfile.NamedTemporaryFile(prefix="azurite-")  # noqa: SIM115 - closed by stop
         try:
             self._lock_location()
+            others = {name: value for name, value in os.environ.items() if not name.startswith(("AMP_", "EXPORT_"))}
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command(),
                 stdin=subprocess.PIPE,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self._account_key}"},
+                env={**others, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self._account_key}"},
                 umask=0o077,  # events may be personal data
                 start_new_session=True,  # Ctrl-C is for this process, which then stops the emulator in order
             )

@@ -73,6 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--size", type=_bytes, metavar="SIZE", help="bytes of a simulated day, such as 500MB or 2GB")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save the output as an SVG file")
     options = parser.parse_args(arguments)
+    os.umask(0o077)  # what lands and what is logged is for this user only
     console = Console(highlight=False, record=options.picture is not None, width=100 if options.picture else None)
     try:
         code = run(console, stay=options.stay, size=options.size)
@@ -305,7 +306,7 @@ def _free(port: int) -> bool:
 
 
 def _invite(console: Console, host: Host, environ: Mapping[str, str], day: date, settings: Path) -> None:
-    """Write the settings for a second terminal, print the commands for it, and open the page."""
+    """Write the settings for a second terminal, print the commands for it, and open the page if it needs no key."""
     names = sorted(name for name in environ if name.startswith(("AMP_", "EXPORT_")))
     with os.fdopen(os.open(settings, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
         output.writelines(f"{name}={shlex.quote(environ[name])}\n" for name in names)
@@ -321,7 +322,8 @@ def _invite(console: Console, host: Host, environ: Mapping[str, str], day: date,
         soft_wrap=True,
         markup=False,
     )
-    if console.is_terminal and (sys.platform == "darwin" or os.environ.get("DISPLAY")):
+    # With a key, the address would be an argument of the browser, which every user of the machine can see.
+    if console.is_terminal and not host.key and (sys.platform == "darwin" or os.environ.get("DISPLAY")):
         webbrowser.open(page)
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import azure.functions as func
 
+from shared.http import is_protected
 from shared.settings import sign_in_problem, uses_entra
 from shared.web.answers import Problem
 
@@ -73,7 +74,9 @@ def check(request: func.HttpRequest, caller: Caller, environ: Mapping[str, str])
 def _from_another_site(request: func.HttpRequest) -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if origin and site is None:
-        return bool(origin.partition("://")[2] != urlsplit(request.url).netloc)
+        # Anybody on the network can answer by plain http as this host.
+        same = origin.partition("://")[2] == urlsplit(request.url).netloc and is_protected(origin)
+        return not same
     return site not in (None, "same-origin", "none")
 
 

@@ -62,6 +62,15 @@ def test_real_events_are_not_left_under_the_public_key_or_for_other_users_to_rea
         assert [file for file in folder.rglob("*") if file.stat().st_mode & 0o077] == []
 
 
+def test_it_gets_no_key_of_amplitude(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a large program of others, and needs none."""
+    monkeypatch.setenv("AMP_SECRET_KEY", "marker" * 5)
+    before = set(psutil.Process().children())
+    with Azurite():
+        (emulator,) = set(psutil.Process().children()) - before
+        assert "marker" not in "".join(emulator.environ().values())
+
+
 def test_killed_and_started_again_it_has_the_same_ports() -> None:
     with Azurite() as azurite:
         before = azurite.blob_url

@@ -142,6 +142,12 @@ def test_the_role_may_change(headers: dict[str, str]) -> None:
         assert answer(method, other_site)[0] == (200 if method == "GET" else 403)
 
 
+@pytest.mark.parametrize(("origin", "code"), [("https://app.example", 200), ("http://app.example", 403)])
+def test_a_page_that_anybody_on_the_network_could_send_is_another_sites(origin: str, code: int) -> None:
+    """Old browsers send no `Sec-Fetch-Site`."""
+    assert answer("POST", WRITER | {"Origin": origin})[0] == code
+
+
 def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     found = [json.loads(record.getMessage()) for record in caplog.records]
     caplog.clear()
