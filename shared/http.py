@@ -26,8 +26,8 @@ _UNKNOWN_PROXIES = (
 class Session(requests.Session):
     """A session that takes proxies and the CA bundle from the environment, and nothing else.
 
-    Requests to this machine use no proxy, and redirects are not followed. `~/.netrc` is never read: a login from there would replace the
-    `Authorization` header of the storage, and the account would receive it.
+    Requests to this machine use no proxy, and redirects are not followed. `~/.netrc` is never read: a login from there
+    would replace the `Authorization` header of the storage, and the account would receive it.
     """
 
     def __init__(self) -> None:
