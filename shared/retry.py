@@ -9,7 +9,7 @@ LONGEST_WAIT = 60.0
 LONGEST_ASKED = 600.0
 """The longest `Retry-After`, in seconds, for which a try waits. A longer one ends the try."""
 
-MOST_ASKED = 1e9
+MOST_ASKED = 1e15
 """What a longer `Retry-After` counts as: a status blob cannot hold infinity."""
 
 
