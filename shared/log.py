@@ -25,22 +25,14 @@ class RunLog:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._rows: list[tuple[str | int | float, ...]] = []
+        self._rows: list[tuple[str | float | None, ...]] = []
 
     def add(
         self, item: str, description: str, status: str | int, *, size: int | None = None, seconds: float | None = None
     ) -> None:
         """Add a row: the item, the operation, its outcome, the number of bytes, and the time it took."""
-        self._rows.append(
-            (
-                self._clock().isoformat(timespec="milliseconds"),
-                _shown(item),
-                _shown(description),
-                status,
-                "" if size is None else size,
-                "" if seconds is None else round(seconds, 3),
-            )
-        )
+        now, took = self._clock().isoformat(timespec="milliseconds"), None if seconds is None else round(seconds, 3)
+        self._rows.append((now, _shown(item), _shown(description), status, size, took))
 
     @contextmanager
     def timed(self, item: str, description: str, size: int | None = None) -> Iterator[None]:
@@ -55,7 +47,7 @@ class RunLog:
             self.add(item, description, status, size=size, seconds=time.monotonic() - started)
 
     def to_csv(self) -> bytes:
-        """The table with its head line (RFC 4180)."""
+        """The table with its head line (RFC 4180). What is None stays empty."""
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(COLUMNS)

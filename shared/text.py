@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from shared.days.status import RunError
-from shared.errors import ExportError, FewerEvents, leaves
+from shared.errors import ExportError, leaves
 
 _THOUSAND = 1000
 
@@ -13,16 +13,6 @@ _THOUSAND = 1000
 def advice(error: RunError) -> str:
     """What to do about an error. For an error that this version does not know, the advice is general."""
     return leaves().get(error.type, ExportError).advice
-
-
-def replace_question(error: RunError | None, landed: int) -> tuple[str, str, str] | None:
-    """What to ask before fewer events take a day's place: the question with its numbers, and both answers to it."""
-    if error is None or error.type != FewerEvents.__name__:
-        return None
-    exported, difference = error.details.get("exported"), error.details.get("difference")
-    now = f" with {number(exported)}" if isinstance(exported, int) else ""
-    said = difference if isinstance(difference, str) else error.message
-    return said, f"Replace {number(landed)} events{now}", f"Keep the {number(landed)} events"
 
 
 def number(value: int) -> str:

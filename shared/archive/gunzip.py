@@ -35,9 +35,7 @@ _MOST_16, _MOST_32 = 0xFFFF, 0xFFFFFFFF
 def inflate(reader: ByteReader, name: str) -> Iterator[Piece]:
     """Read one raw deflate stream. Afterwards the reader is at the first byte after it.
 
-    Raises:
-        BrokenArchive: it is cut off, or not a deflate stream.
-
+    Raises BrokenArchive if it is cut off, or not a deflate stream.
     """
     stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
     most = _FIRST_PIECE_IN  # what follows a short stream is copied: see `unused_data`
@@ -68,10 +66,8 @@ def gunzip(reader: ByteReader, name: str, goes_on: Callable[[], bool] | None = N
 
     After each member, `goes_on` says whether another one follows. Without it, everything that follows must be members.
 
-    Raises:
-        BrokenArchive: it is cut off or damaged, or something other than gzip follows a member.
-        SuspiciousArchive: it has more than `MOST_GZIP_MEMBERS` members.
-
+    Raises BrokenArchive if it is cut off or damaged, or if something other than gzip follows a member;
+    SuspiciousArchive if it has more than `MOST_GZIP_MEMBERS` members.
     """
     goes_on = goes_on or (lambda: bool(reader.peek(1)))
     members = 0

@@ -47,12 +47,7 @@ class ByteReader:
         return bytes(self._chunk[self._next : self._next + size])
 
     def exactly(self, size: int, place: str) -> bytes:
-        """The next `size` bytes.
-
-        Raises:
-            BrokenArchive: there are fewer; `place` says where the cut is.
-
-        """
+        """The next `size` bytes. Raises BrokenArchive if there are fewer; `place` says where the cut is."""
         data = bytearray()
         while len(data) < size:
             piece = self.take(size - len(data))

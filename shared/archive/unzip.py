@@ -96,12 +96,7 @@ class Entry:
         yield from gunzip(ByteReader(self, f"{self.shown}: its gzip stream"), self.shown)
 
     def check_expansion(self, size: int) -> None:
-        """Refuse a zip bomb: so far, the entry has expanded to `size` bytes.
-
-        Raises:
-            SuspiciousArchive: it expands too much.
-
-        """
+        """Raise SuspiciousArchive for a zip bomb: so far, the entry has expanded to `size` bytes."""
         self.expanded = max(self.expanded, size)
         packed, archive = self._reader.position - self._start, self._reader.position
         if size > MOST_SURE_BYTES and size > MOST_RATIO * packed:

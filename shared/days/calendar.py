@@ -8,12 +8,12 @@ from datetime import date, datetime
 from functools import cached_property
 from itertools import groupby
 
-from shared import text as say
 from shared.dates import DAY, HOURS, days_before, days_between, newest_complete_day
 from shared.days.coverage import read_coverage
 from shared.days.day import Day, Landed
 from shared.days.documents import from_iso
 from shared.days.state import RunState, State
+from shared.errors import FewerEvents
 from shared.names import Kind
 from shared.settings import Settings
 from shared.storage.container import Container
@@ -114,7 +114,12 @@ class DayView(Day):
     @property
     def question(self) -> tuple[str, str, str] | None:
         """The question before fewer events replace the day, and its two answers; None if there is no such question."""
-        return say.replace_question(self.error, self.landed.events) if self.landed else None
+        if not self.landed or not self.error or self.error.type != FewerEvents.__name__:
+            return None
+        exported, difference = self.error.details.get("exported"), self.error.details.get("difference")
+        landed, now = f"{self.landed.events:,} events", f" with {exported:,}" if isinstance(exported, int) else ""
+        said = difference if isinstance(difference, str) else self.error.message
+        return said, f"Replace {landed}{now}", f"Keep the {landed}"
 
 
 @dataclass(frozen=True)

@@ -151,11 +151,8 @@ class Nightly:
 
     def _sweep(self, day: date) -> int:
         """Delete unlisted blobs that are older than any try can last. Returns how many."""
-        found = [
-            blob.name
-            for blob in self.container.blobs(self.settings.names.events(day))
-            if self._is_old(blob.last_modified)
-        ]
+        blobs = self.container.blobs(self.settings.names.events(day))
+        found = [blob.name for blob in blobs if self._is_old(blob.last_modified)]
         if not found:
             return 0
         manifest = read_manifest(self.container, self.settings.names, day)

@@ -31,9 +31,7 @@ CONNECTIONS = 32
 def open_container(settings: Settings) -> Iterator[Container]:
     """The container that the settings name, by connection string or by managed identity.
 
-    Raises:
-        StorageDenied: the connection string is malformed, or leads to another machine by plain http.
-
+    Raises StorageDenied if the connection string is malformed, or leads to another machine by plain http.
     """
     with open_client(settings) as client:
         container = Container(client)
@@ -43,12 +41,7 @@ def open_container(settings: Settings) -> Iterator[Container]:
 
 
 def open_client(settings: Settings) -> StagingClient:
-    """The library's own client of that container, for programs that read whole days.
-
-    Raises:
-        StorageDenied: as `open_container`.
-
-    """
+    """The library's own client of that container, for programs that read whole days. Raises as `open_container`."""
     options = _pipeline()
     if not settings.storage_connection:
         identity = credential(settings.storage_client_id, in_azure=settings.in_azure)

@@ -107,10 +107,7 @@ class Container:
 
         If the first answer is lost, the repeated request finds the blob. A blob with this name and this metadata is
         then the committed one.
-
-        Raises:
-            ConditionNotMet: another blob has this name.
-
+        Raises ConditionNotMet if another blob has this name.
         """
         try:
             with translated(name, "commit"):
@@ -126,10 +123,8 @@ class Container:
 
         HTTP clients resolve `..`, so a request for such a name would delete another blob.
 
-        Raises:
-            ConditionNotMet: somebody has written to it since.
-            StorageDenied: the name has an empty, `.` or `..` segment, or somebody protects the blob.
-
+        Raises ConditionNotMet if somebody has written to it since; StorageDenied if the name has an empty, `.` or `..`
+        segment, or if somebody protects the blob.
         """
         if not is_safe(name):
             raise StorageDenied(f"The name of a blob to delete has an empty, . or .. segment: {name!r}.")
@@ -192,9 +187,7 @@ class Container:
     def read(self, name: str) -> Document | None:
         """Read a small blob, of at most `DOCUMENT_BYTES`; None if it does not exist.
 
-        Raises:
-            InvalidManifest: it is larger than any document of this app.
-
+        Raises InvalidManifest if it is larger than any document of this app.
         """
         with translated(name, "read"):
             try:
@@ -219,11 +212,8 @@ class Container:
     ) -> Written:
         """Write a small blob in one request, if the existing one still has the etag `over` (None: if none exists).
 
-        A leased blob can be written only with its lease.
-
-        Raises:
-            ConditionNotMet: another version exists, or somebody else holds the lease.
-
+        A leased blob can be written only with its lease. Raises ConditionNotMet if another version exists, or if
+        somebody else holds the lease.
         """
         conditions: dict[str, Any] = {"overwrite": False}
         if over is not None:

@@ -21,7 +21,7 @@ from shared.days.state import RunState, State
 from shared.days.status import RunError, RunStatus
 from shared.errors import ExportError, FewerEvents, leaves
 from shared.export.publish import refuse_fewer
-from shared.text import advice, hours_text, replace_question, seconds_text, short, size, span_text, visible
+from shared.text import advice, hours_text, seconds_text, short, size, span_text, visible
 from shared.web.pages import HEADERS, coverage_page, day_page, problem_page
 from tests.unit.sample_days import (
     DAY,
@@ -422,7 +422,8 @@ def test_replacing_asks_a_question_that_names_both_numbers(
     with pytest.raises(FewerEvents) as raised:
         refuse_fewer(SATURDAY, old, new)
     before, after = sum(f.events for f in old), sum(f.events for f in new)
-    asked = replace_question(RunError.of(raised.value), before)
+    day = landed(SATURDAY, events=before, error=RunError.of(raised.value), run="failed")
+    asked = Calendar([day], SATURDAY, SATURDAY, NOW).days[SATURDAY].question
     assert asked is not None
     assert question in asked[0]
     assert asked[1:] == (f"Replace {before:,} events with {after:,}", f"Keep the {before:,} events")
