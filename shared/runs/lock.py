@@ -4,11 +4,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from shared.days.status import RunStatus
-from shared.errors import ConditionNotMet, DayLocked, Displaced, ExportError, StorageDenied, StorageUnavailable
+from shared.errors import ConditionNotMet, Displaced, ExportError, StorageDenied, StorageUnavailable
 from shared.stop import check_stop
 from shared.storage.container import Container, Document, Lease
 from shared.storage.errors import LEASED
@@ -23,32 +24,26 @@ WAIT_SECONDS = 65
 _TRIES = 3
 
 
+@dataclass(eq=False)
 class DayLock:
     """A held lock. `status` is what the status blob says, or will say soon. Only the holder of the lock changes it.
 
-    `untouched_since`: the storage's time of the last write before the lock was taken.
+    `document`: the blob as it was when the lock was taken.
 
     Leaving the context stops the heartbeat and releases the lease.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - only take_lock calls it
-        self,
-        container: Container,
-        name: str,
-        lease: Lease,
-        document: Document,
-        status: RunStatus,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self.status = status
-        self.untouched_since = document.last_modified
-        self._etag: str | None = document.etag
-        self._container = container
-        self._name = name
-        self._lease = lease
-        self._clock = clock
+    document: Document
+    status: RunStatus
+    _container: Container
+    _name: str
+    _lease: Lease
+    _clock: Callable[[], datetime]
+
+    def __post_init__(self) -> None:
+        self._etag: str | None = self.document.etag
+        self._sent = self.status
         self._writing = threading.Lock()
-        self._sent = status
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._heartbeat = threading.Thread(target=self._hold, name="lease", daemon=True)
@@ -161,41 +156,3 @@ def put_unleased(container: Container, name: str, status: RunStatus, over: Docum
         if error.code != LEASED:
             raise
         raise ConditionNotMet(f"A run has just locked {status.date}.") from error
-
-
-def take_lock(  # noqa: PLR0913 - clock, sleep and client come from outside
-    container: Container,
-    name: str,
-    fresh: RunStatus,
-    *,
-    clock: Callable[[], datetime],
-    sleep: Callable[[float], None],
-    wait_seconds: float = WAIT_SECONDS,
-    on_wait: Callable[[], None] = lambda: None,
-) -> DayLock:
-    """Take a day's lock. `fresh` is the first status of a day that has none.
-
-    By default it waits as long as the lease of a dead run could last.
-
-    Raises DayLocked if somebody still holds the lock after that, StorageDenied if somebody holds an endless lease.
-    """
-    deadline = time.monotonic() + wait_seconds
-    waited = False
-    while True:
-        document = container.read(name)
-        if document is None:
-            try:
-                put_unleased(container, name, fresh, None)
-            except ConditionNotMet:
-                continue  # somebody else was faster
-        elif foreign := foreign_lease(container, name, document):
-            raise foreign
-        lease = container.lease(name, LEASE_SECONDS)
-        if lease is not None and (document := container.read(name)):
-            return DayLock(container, name, lease, document, RunStatus.from_json(document.data) or fresh, clock)
-        if time.monotonic() >= deadline:
-            raise DayLocked(f"{fresh.date} is being exported by another run. Its state: GET /api/exports/{fresh.date}.")
-        if not waited:
-            waited = True
-            on_wait()
-        sleep(1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import takewhile
 
-from shared.dates import DAY, days_between, end_of, newest_complete_day, oldest_kept_day
+from shared.dates import days_before, days_between, end_of, newest_complete_day, oldest_kept_day
 from shared.days.coverage import read_coverage, read_manifest
 from shared.days.day import Day
 from shared.days.state import RunState, Trigger
@@ -108,7 +108,7 @@ class Nightly:
             return False
         with lock:
             before = lock.status
-            if before.status is not RunState.EXPIRED and not self._is_old(lock.untouched_since):
+            if before.status is not RunState.EXPIRED and not self._is_old(lock.document.last_modified):
                 return False
             # The order matters: a manifest that was put after this read belongs to another run, and stays.
             manifest = self.container.read(self.settings.names.manifest(day))
@@ -184,12 +184,8 @@ def _logged(day: date | None, failures: list[ExportError] | None = None) -> Iter
 def looked_at(now: datetime, settings: Settings) -> list[date]:
     """The newest complete day and the look-back before it, without days before the start or beyond the retention."""
     newest = newest_complete_day(now)
-    oldest = max(
-        newest - settings.lookback_days * DAY,
-        settings.start_date or date.min,
-        oldest_kept_day(now, settings.retention_days),
-    )
-    return days_between(oldest, newest)
+    oldest, kept = days_before(newest, settings.lookback_days), oldest_kept_day(now, settings.retention_days)
+    return days_between(max(oldest, kept, settings.start_date or date.min), newest)
 
 
 def is_wanted(day: Day, settings: Settings) -> bool:

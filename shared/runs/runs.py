@@ -1,6 +1,7 @@
 """Runs: how one is requested, done and given up; which run may export a day, and what the day's status blob says."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from shared.days.manifest import Manifest
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunError, RunStatus
 from shared.log import log
-from shared.runs.lock import DayLock, foreign_lease, put_unleased, take_lock
+from shared.runs.lock import LEASE_SECONDS, WAIT_SECONDS, DayLock, foreign_lease, put_unleased
 from shared.runs.messages import Order
 from shared.settings import Settings
 from shared.stop import pause
@@ -155,7 +156,7 @@ class Runs:
                 log_failed(RunError.of(error), order)
             return ""
 
-    def run_now(self, order: Order, *, on_wait: Callable[[], None] = lambda: None) -> Manifest:
+    def run_now(self, order: Order, *, on_wait: Callable[[], None] | None = None) -> Manifest:
         """Export a day here and now, without a message. An error is recorded as `failed`, except DayLocked."""
         check_day(order.day, self.clock(), self.settings.retention_days)
         order = replace(order, run_id=uuid.uuid4().hex)
@@ -216,7 +217,11 @@ class Runs:
             if found and not self._may_give_up(order, found):
                 return None
             status = found or RunStatus(order.day, RunState.FAILED, order.run_id, order.trigger, order.replace)
-            return status.changed(self.clock(), status=RunState.FAILED, error=status.error or _died(order.day))
+            died = errors.RunDied(
+                f"The run of {order.day} ended at every try without recording a result: the host was stopped, or ran "
+                "out of time or memory. Look at the host's own log, then run the day again."
+            )
+            return status.changed(self.clock(), status=RunState.FAILED, error=status.error or RunError.of(died))
 
         try:
             failed = self._change(order.day, fail)
@@ -240,11 +245,42 @@ class Runs:
             return landed is None or landed.run_id != status.run_id
         return True
 
-    def lock(self, order: Order, state: RunState = RunState.QUEUED, **waiting: Any) -> DayLock:
-        """Take the lock of a day. `state`: that of a day without a status. The rest is as for `take_lock`."""
-        fresh = RunStatus(order.day, state, order.run_id, order.trigger, order.replace, updated_at=self.clock())
+    def lock(
+        self,
+        order: Order,
+        state: RunState = RunState.QUEUED,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        on_wait: Callable[[], None] | None = None,
+    ) -> DayLock:
+        """Take the lock of a day. `state`: that of a day without a status.
+
+        By default it waits as long as the lease of a dead run could last. Raises DayLocked if somebody still holds the
+        lock after that, StorageDenied if somebody holds an endless lease.
+        """
         name = self.settings.names.status(order.day)
-        return take_lock(self.container, name, fresh, clock=self.clock, sleep=self.sleep, **waiting)
+        fresh = RunStatus(order.day, state, order.run_id, order.trigger, order.replace, updated_at=self.clock())
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            document = self.container.read(name)
+            if document is None:
+                try:
+                    put_unleased(self.container, name, fresh, None)
+                except errors.ConditionNotMet:
+                    continue  # somebody else was faster
+            elif foreign := foreign_lease(self.container, name, document):
+                raise foreign
+            lease = self.container.lease(name, LEASE_SECONDS)
+            if lease is not None and (document := self.container.read(name)):
+                status = RunStatus.from_json(document.data) or fresh
+                return DayLock(document, status, self.container, name, lease, self.clock)
+            if time.monotonic() >= deadline:
+                running = f"{order.day} is being exported by another run"
+                raise errors.DayLocked(f"{running}. Its state: GET /api/exports/{order.day}.")
+            if on_wait:
+                on_wait()
+                on_wait = None  # once is enough
+            self.sleep(1)
 
     def _change[Result: RunStatus | None](self, day: date, change: Callable[[RunStatus | None], Result]) -> Result:
         """Change a day's status without its lock. Writes nothing if `change` returns None or the same status.
@@ -326,15 +362,6 @@ def _end(lock: DayLock, status: RunState, error: RunError | None, **changes: Any
     except errors.ExportError:
         # The manifest says what the day holds. An old status only looks like a run that died.
         log(logging.WARNING, "status_not_written", date=lock.status.date, run_id=lock.status.run_id, status=status)
-
-
-def _died(day: date) -> RunError:
-    return RunError.of(
-        errors.RunDied(
-            f"The run of {day} ended at every try without recording a result: the host was stopped, or ran out of time "
-            "or memory. Look at the host's own log, then run the day again."
-        )
-    )
 
 
 def log_failed(error: RunError, order: Order | None = None) -> None:

@@ -84,18 +84,10 @@ _ENV = Environment(
     lstrip_blocks=True,
 )
 _ENV.filters |= {
-    "number": say.number,
-    "short": say.short,
-    "size": say.size,
-    "day": say.day_text,
-    "month": say.month_text,
-    "hours": say.hours_text,
-    "moment": say.moment_text,
-    "seconds": say.seconds_text,
-    "span": say.span_text,
-    "word": word,
-    "advice": say.advice,
-}
+    "number": say.number, "short": say.short, "size": say.size, "seconds": say.seconds_text, "hours": say.hours_text,
+    "day": say.day_text, "month": say.month_text, "span": say.span_text, "moment": say.moment_text,
+    "advice": say.advice, "word": word,
+}  # fmt: skip
 _STYLE = (_TEMPLATES / "page.css").read_text("utf-8")
 _SCRIPT = (_TEMPLATES / "page.js").read_text("utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,11 +10,9 @@ import pytest
 
 from local.simulator import Gate
 from shared.app import open_app
-from shared.days.state import RunState
-from shared.days.status import RunStatus
 from shared.errors import StorageDenied, StorageUnavailable
 from shared.runs import lock
-from shared.runs.runs import utc_now
+from shared.runs.messages import Order
 from shared.storage import container
 from tests.faults import tries
 from tests.faults.exports import DAY
@@ -37,11 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def held(environ: dict[str, str]) -> Iterator[lock.DayLock]:
     """The day's lock, as a try holds it."""
-    fresh = RunStatus(DAY, RunState.QUEUED, "r1", "test")
-    with (
-        open_app(environ) as app,
-        lock.take_lock(app.container, f"status/date={DAY}.json", fresh, clock=utc_now, sleep=time.sleep) as day_lock,
-    ):
+    with open_app(environ) as app, app.runs.lock(Order(DAY, "r1", "test")) as day_lock:
         yield day_lock
 
 
