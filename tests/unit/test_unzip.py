@@ -343,7 +343,9 @@ def test_many_files_that_expand_are_a_bomb_together(monkeypatch: pytest.MonkeyPa
     files = [File(b"%d" % n, b"", deflated=True, data=data, local=facts, central=facts) for n in range(5)]
     exhaust(ZipStream([build(files[:4])]))
     with pytest.raises(SuspiciousArchive, match="the archive expand"):
-        exhaust(ZipStream([build(files)]))
+        for entry in ZipStream([build(files)]):
+            list(entry)
+            entry.check_expansion(1)  # a gzip file in it may hold less than its own header
 
 
 def test_an_extra_field_of_many_small_ones_takes_linear_time() -> None:
