@@ -79,7 +79,7 @@ LATE = NOW + timedelta(hours=1)
 @pytest.mark.parametrize(
     ("calendar", "look", "words", "headline", "needs"),
     [
-        (one(dead()), "returning", "coming back", "0 of 1 days have landed", ""),
+        (one(dead(), now=NOW + timedelta(minutes=9)), "returning", "coming back", "0 of 1 days have landed", ""),
         (one(dead(), now=LATE), "failed", "failed", "0 of 1 days have landed", "RunDied"),
         (one(dead(trigger="cli")), "failed", "failed", "0 of 1 days have landed", "RunDied"),
         (one(dead(landed_before=True)), "complete", "latest run coming back", "The day has landed", ""),

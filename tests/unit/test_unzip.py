@@ -336,16 +336,20 @@ def test_a_name_longer_than_any_file_has_is_refused_before_it_is_read(length: in
 
 
 def test_many_files_that_expand_are_a_bomb_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of them alone is large enough to be one."""
+    """None of them alone is large enough to be one. What one has expanded to stays, though less follows."""
     monkeypatch.setattr(unzip, "MOST_SURE_ARCHIVE_BYTES", MOST_SURE_ARCHIVE_BYTES >> 10)
     data, crc = zeros(1)
     facts = {"crc": crc, "size": 1024**2}
     files = [File(b"%d" % n, b"", deflated=True, data=data, local=facts, central=facts) for n in range(5)]
-    exhaust(ZipStream([build(files[:4])]))
-    with pytest.raises(SuspiciousArchive, match="the archive expand"):
+
+    def read(files: list[File]) -> None:
         for entry in ZipStream([build(files)]):
             list(entry)
-            entry.check_expansion(1)  # a gzip file in it may hold less than its own header
+            entry.check_expansion(1)
+
+    read(files[:4])
+    with pytest.raises(SuspiciousArchive, match="the archive expand"):
+        read(files)
 
 
 def test_an_extra_field_of_many_small_ones_takes_linear_time() -> None:
