@@ -4,20 +4,25 @@ The library's own methods for them run three times as much code for each request
 an export costs.
 """
 
-import uuid
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from copy import copy
-from email.utils import formatdate
+from functools import cached_property
+from time import time
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from wsgiref.handlers import format_date_time
 
-from azure.core.exceptions import HttpResponseError
-from azure.core.pipeline import Pipeline, PipelineRequest
-from azure.core.pipeline.policies import SansIOHTTPPolicy, UserAgentPolicy
-from azure.core.pipeline.transport import HttpRequest, HttpResponse
+import requests
+import urllib3
+from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.pipeline import Pipeline, PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import HttpRequest, RequestsTransport
 from azure.storage.blob import ContainerClient
 from azure.storage.blob import __version__ as version
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 _CREATED = 201
 
@@ -35,9 +40,10 @@ class StagingClient(ContainerClient):
             "User-Agent": UserAgentPolicy(sdk_moniker=f"storage-blob/{version}").user_agent,
             "x-ms-version": self.api_version,
         }
+        transport: RequestsTransport = options["transport"]
         # A step of a pipeline knows the next step, so this pipeline needs steps of its own.
-        steps = [copy(options["retry_policy"]), _Dated(), copy(self._credential_policy)]
-        self._requests: Pipeline[HttpRequest, HttpResponse] = Pipeline(options["transport"], steps)
+        steps = [copy(options["retry_policy"]), _Dated(), copy(self._credential_policy), _Sender(transport, self._base)]
+        self._requests: Pipeline[HttpRequest, Any] = Pipeline(transport, steps)
 
     def stage_block(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
         """Upload a block (Put Block), in pieces."""
@@ -59,19 +65,61 @@ class StagingClient(ContainerClient):
         self._put(name, "comp=blocklist", headers, [body.encode()])
 
     def _put(self, name: str, query: str, headers: dict[str, str], pieces: Sequence[bytes]) -> None:
-        url = f"{self._base}/{quote(name, safe='~/')}?{query}{'&' if self._signature else ''}{self._signature}"
+        url = f"{self._base}/{quote(name, safe='~/=')}?{query}{'&' if self._signature else ''}{self._signature}"
         headers |= {**self._headers, "Content-Length": str(sum(map(len, pieces)))}
         response = self._requests.run(HttpRequest("PUT", url, headers, data=pieces)).http_response  # type: ignore[arg-type]  # the transport takes an iterable
         if response.status_code != _CREATED:
             raise HttpResponseError(response=response)
 
 
-class _Dated(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
-    """Gives each request its date and an id for the storage's logs, and again if it is repeated."""
+class _Dated(SansIOHTTPPolicy[HttpRequest, Any]):
+    """Gives each request its date, and again if it is repeated."""
 
     def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
-        request.http_request.headers["x-ms-date"] = formatdate(usegmt=True)
-        request.http_request.headers["x-ms-client-request-id"] = str(uuid.uuid4())
+        request.http_request.headers["x-ms-date"] = format_date_time(time())
+
+
+class _Sender(HTTPPolicy[HttpRequest, Any]):
+    """The last step: sends by the connections of a transport, but without `requests`, which costs as much again."""
+
+    def __init__(self, transport: RequestsTransport, url: str) -> None:
+        super().__init__()
+        self._transport, self._url = transport, url
+        self._origin = len("{0.scheme}://{0.netloc}".format(urlsplit(url)))
+        limits = transport.connection_config
+        self._timeout = urllib3.Timeout(connect=limits.timeout, read=limits.read_timeout)
+
+    def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, Any]:
+        """Send the request. What `urllib3` raises becomes what a transport raises."""
+        sent: Any = request.http_request
+        try:
+            answer = self._connections.urlopen(
+                sent.method,
+                sent.url[self._origin :],
+                sent.data,
+                sent.headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                decode_content=False,
+                timeout=self._timeout,
+            )
+        except (ProtocolError, ReadTimeoutError) as error:
+            raise ServiceResponseError(error, error=error) from error
+        except HTTPError as error:
+            raise ServiceRequestError(error, error=error) from error
+        found = SimpleNamespace(status_code=answer.status, reason=answer.reason, headers=answer.headers)
+        return PipelineResponse(sent, found, request.context)
+
+    @cached_property
+    def _connections(self) -> urllib3.HTTPConnectionPool:
+        """The pool that `requests` also uses for this account: with the environment's proxy and CA bundle."""
+        session: Any = self._transport.session
+        proxies, _, verify, cert = session.merge_environment_settings(self._url, {}, None, None, None).values()
+        adapter, request = session.get_adapter(self._url), requests.Request("PUT", self._url).prepare()
+        pool: urllib3.HTTPConnectionPool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
+        adapter.cert_verify(pool, self._url, verify, cert)
+        return pool
 
 
 def _encoded(block_id: str) -> str:

@@ -30,8 +30,8 @@ MODULES_WITH = {
     "isal": {"archive.gunzip", "archive.unzip"},
     "jinja2": {"web.pages"},
     "markupsafe": {"web.pages"},
-    "requests": {"amplitude", "http", "storage.connect"},
-    "urllib3": {"amplitude", "http", "storage.connect", "storage.errors"},
+    "requests": {"amplitude", "http", "storage.client", "storage.connect"},
+    "urllib3": {"amplitude", "http", "storage.client", "storage.connect", "storage.errors"},
 }
 """The only third-party libraries, and the modules that may import each."""
 
