@@ -3,12 +3,19 @@
 import ipaddress
 import re
 import ssl
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from urllib3.util import parse_url
+from urllib3.util.ssl_ import create_urllib3_context
+
+CONNECTIONS = 32
 
 _CA_BUNDLE = re.compile(r"TLS CA certificate bundle|TLS certificate file")
 _PROXY_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
@@ -33,6 +40,8 @@ class Session(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         self.auth = _unchanged  # requests looks into netrc only where there is no authentication yet
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, Adapter(pool_maxsize=CONNECTIONS))
 
     def merge_environment_settings(self, url: str | bytes, *arguments: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 - as its base
         """Proxy, CA bundle and the like for one request."""
@@ -43,6 +52,39 @@ class Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """No redirect leads anywhere. `requests` would read the whole body of one into memory, even to refuse it."""
+
+
+class Adapter(HTTPAdapter):
+    """Loads a CA bundle once for the whole process: for each connection it would take 15 ms of processor time."""
+
+    def build_connection_pool_key_attributes(self, *arguments: Any) -> Any:  # noqa: ANN401 - as its base
+        """What tells one pool of connections from another; the second argument is `verify`."""
+        host, pool = super().build_connection_pool_key_attributes(*arguments)
+        if context := _context_of(arguments[1]):
+            pool["ssl_context"] = context
+            pool.pop("ca_certs", None)
+        return host, pool
+
+    def cert_verify(self, *arguments: Any) -> None:
+        """Have new connections load the bundle, unless the context has it; the third argument is `verify`."""
+        if not _context_of(arguments[2]):
+            super().cert_verify(*arguments)  # type: ignore[no-untyped-call]
+
+
+def _context_of(verify: Any) -> ssl.SSLContext | None:  # noqa: ANN401 - a path, or whether to verify at all
+    """A context with the bundle; none if that is a folder or cannot be read, which `requests` then reports."""
+    bundle = Path(DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify))
+    with suppress(OSError):
+        return _loaded(bundle, bundle.stat().st_mtime_ns) if bundle.is_file() else None
+    return None
+
+
+@lru_cache(maxsize=4)
+def _loaded(bundle: Path, _: int) -> ssl.SSLContext:
+    """A context with this bundle, as it was at that time."""
+    context = create_urllib3_context()
+    context.load_verify_locations(bundle)
+    return context
 
 
 def is_loopback(host: str) -> bool:

@@ -1,10 +1,8 @@
 """Connects to the storage: sessions, retries, and the credentials of the settings."""
 
 import logging
-import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -12,9 +10,7 @@ from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ExponentialRetry
-from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.util.ssl_ import create_urllib3_context
 
 from shared.errors import StorageDenied
 from shared.http import Session, is_protected
@@ -24,7 +20,6 @@ from shared.storage.container import DOCUMENT_BYTES, Container
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
-CONNECTIONS = 32
 
 
 @contextmanager
@@ -60,13 +55,11 @@ def open_client(settings: Settings) -> StagingClient:
 
 def _pipeline() -> dict[str, Any]:
     """The options of a client that apply to each request: session, time-outs, retries."""
-    session = _PreparedSession()
-    adapter = Adapter()
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
     return {
         # The time-outs belong to the transport. With a transport, the client ignores its own options of that name.
-        "transport": RequestsTransport(session=session, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS),
+        "transport": RequestsTransport(
+            session=_PreparedSession(), connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS
+        ),
         "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
         "max_single_get_size": DOCUMENT_BYTES,
     }
@@ -102,37 +95,6 @@ class _PreparedSession(Session):
         response = super().send(request, **options)
         response.raw.headers.pop("Content-Encoding", None)
         return response
-
-
-class Adapter(HTTPAdapter):
-    """Loads the CA bundle once, and not for each connection: that would take 15 ms of processor time each."""
-
-    def __init__(self) -> None:
-        self._contexts: dict[str, ssl.SSLContext] = {}
-        super().__init__(pool_connections=2, pool_maxsize=CONNECTIONS)
-
-    def build_connection_pool_key_attributes(self, *arguments: Any) -> Any:  # noqa: ANN401 - as its base
-        """What tells one pool of connections from another; the second argument is `verify`."""
-        host, pool = super().build_connection_pool_key_attributes(*arguments)
-        if context := self._context(arguments[1]):
-            pool["ssl_context"] = context
-            pool.pop("ca_certs", None)
-        return host, pool
-
-    def cert_verify(self, *arguments: Any) -> None:
-        """Have new connections load the bundle, unless the context has it; the third argument is `verify`."""
-        if not self._context(arguments[2]):
-            super().cert_verify(*arguments)  # type: ignore[no-untyped-call]
-
-    def _context(self, verify: Any) -> ssl.SSLContext | None:  # noqa: ANN401 - a path, or whether to verify at all
-        """A context with the bundle; none if that is a folder or cannot be read, which the base class then reports."""
-        bundle = DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify)
-        if bundle not in self._contexts and Path(bundle).is_file():
-            context = create_urllib3_context()
-            with suppress(OSError):
-                context.load_verify_locations(bundle)
-                self._contexts[bundle] = context
-        return self._contexts.get(bundle)
 
 
 def credential(client_id: str, *, in_azure: bool) -> TokenCredential:

@@ -17,8 +17,8 @@ from shared.amplitude import Amplitude
 from shared.archive.gunzip import PIECE_OUT
 from shared.archive.members import Archive
 from shared.dates import whole_day
+from shared.http import Session
 from shared.settings import load_settings
-from shared.storage.connect import Adapter
 from shared.storage.uploader import BLOCK_BYTES, BYTES_IN_FLIGHT, THREADS, Uploader
 
 DAY = date(2025, 11, 4)
@@ -94,9 +94,12 @@ def test_a_cold_start_waits_for_no_library_beside_the_sdks() -> None:
     assert libraries_beside_the_sdks() == set()
 
 
-def test_connections_to_the_storage_share_one_loaded_ca_bundle() -> None:
-    adapter, request = Adapter(), requests.Request("PUT", "https://storage.example/").prepare()
-    pools: list[Any] = [adapter.get_connection_with_tls_context(request, verify=True) for _ in range(2)]
+def test_connections_share_one_loaded_ca_bundle() -> None:
+    """Those of all sessions: to Amplitude, to the storage and to the identity."""
+    url = "https://storage.example/"
+    adapters: list[Any] = [Session().get_adapter(url) for _ in range(2)]
+    request = requests.Request("PUT", url).prepare()
+    pools = [adapter.get_connection_with_tls_context(request, verify=True) for adapter in adapters]
     contexts = [pool.conn_kw["ssl_context"] for pool in pools]
     assert contexts[0].get_ca_certs()
     assert contexts[0] is contexts[1]

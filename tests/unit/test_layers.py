@@ -31,7 +31,7 @@ MODULES_WITH = {
     "jinja2": {"web.pages"},
     "markupsafe": {"web.pages"},
     "requests": {"amplitude", "http", "storage.client", "storage.connect"},
-    "urllib3": {"amplitude", "http", "storage.client", "storage.connect", "storage.errors"},
+    "urllib3": {"amplitude", "http", "storage.client", "storage.errors"},
 }
 """The only third-party libraries, and the modules that may import each."""
 
