@@ -23,7 +23,7 @@ test-3.12: ## run the unit tests on Python 3.12
 	@.venv-3.12/bin/python -m pytest tests/unit
 
 soak: setup-tests ## run the slow tests: thousands of kills, long fuzzing, big days
-	@$(PY) -m pytest -n auto --dist loadfile -m soak
+	@$(PY) -m pytest -n auto --dist worksteal -m soak
 
 lint: setup ## check the style
 	@$(PY) -m ruff check .

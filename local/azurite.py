@@ -38,6 +38,13 @@ _STOP_SECONDS = 20
 # starts Azurite's own orderly shutdown. Before Azurite has set that up, it has nothing to save.
 _END_WITH_INPUT = 'process.stdin.resume().on("end", () => process.emit("SIGTERM") || process.exit())'
 
+# Every ten minutes Azurite removes the data that no blob uses any more. It searches a list for each piece, and answers
+# no request for a minute if there are a few thousand pieces. Data in memory ends with the process anyway.
+_KEEP_GARBAGE = (
+    ";const wait = setTimeout; globalThis.setTimeout = (call, ms, ...more) => "
+    "wait(call, ms === 600000 ? 2147483647 : ms, ...more)"
+)
+
 
 class AzuriteError(Exception):
     """The emulator did not start; the message contains its output."""
@@ -156,7 +163,8 @@ class Azurite:
 
     def _command(self) -> list[str]:
         blob, queue, table = (str(port) for port in self._ports)
-        command = [str(_node()), "--import", f"data:text/javascript,{_END_WITH_INPUT}", str(_SCRIPT)]
+        preload = _END_WITH_INPUT if self._location else _END_WITH_INPUT + _KEEP_GARBAGE
+        command = [str(_node()), "--import", f"data:text/javascript,{preload}", str(_SCRIPT)]
         command += ["--blobPort", blob, "--queuePort", queue, "--tablePort", table]
         # The storage SDK uses newer versions of the API than the emulator accepts by default.
         command += ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]

@@ -12,13 +12,15 @@ import itertools
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from http.server import BaseHTTPRequestHandler
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -143,6 +145,7 @@ class StorageProxy:
         self.azurite = azurite
         self.stopping = threading.Event()
         self._lock = threading.Lock()
+        self._connections = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="storage proxy")
@@ -165,6 +168,26 @@ class StorageProxy:
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
             f"BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
         )
+
+    def settle(self) -> None:
+        """Return once all that a process has sent before its end is carried out, or lost."""
+        last = http.client.HTTPConnection("127.0.0.1", self._server.server_address[1])  # after those of the process
+        last.request("GET", "/")
+        last.getresponse().read()
+        last.close()
+        while self._connections:
+            time.sleep(0.02)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Count a connection while it is served."""
+        with self._lock:
+            self._connections += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connections -= 1
 
     def fault_of(self, asked: Asked) -> Fault | None:
         """Note a request, and say what is to go wrong with it."""
@@ -259,6 +282,10 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 64
     proxy: StorageProxy
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as its base
+        with self.proxy.connected():
+            super().process_request_thread(request, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is what these tests are about."""
