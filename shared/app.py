@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from shared.amplitude import Amplitude
 from shared.days.manifest import Manifest
@@ -55,16 +56,9 @@ class Exporter:
 
         try:
             with Session() as session, Uploader(stage) as uploader:
-                fetcher = Fetcher(
-                    run=run,
-                    source=Amplitude(session, self.settings, self.clock),
-                    uploader=uploader,
-                    settings=self.settings,
-                    run_log=run_log,
-                    on_progress=self._noted(lock),
-                    on_too_large=lambda hours: _remember(lock, hours),
-                    clock=self.clock,
-                )
+                source = Amplitude(session, self.settings, self.clock)
+                note, remember = self._noted(lock), partial(_remember, lock)
+                fetcher = Fetcher(run, source, uploader, self.settings, run_log, note, remember, clock=self.clock)
                 day = DayExport(run, locked_at, self.settings, self.container, uploader.each, run_log, self.clock)
                 return day.export(lambda: fetcher.day(run.max_window_hours), lock.check)
         finally:

@@ -46,11 +46,6 @@ class Window:
         """The last hour of the window as `2025-11-04T23`. Amplitude's end of a range is inclusive."""
         return f"{self.day.isoformat()}T{self.end - 1:02d}"
 
-    def halves(self) -> tuple[Self, Self]:
-        """The window's two halves, the earlier first; an odd hour goes to the first."""
-        middle = self.start + (self.hours + 1) // 2
-        return replace(self, end=middle), replace(self, start=middle)
-
     def split(self, hours: int) -> list[Self]:
         """The window in pieces of at most `hours`, in order."""
         starts = range(self.start, self.end, hours)

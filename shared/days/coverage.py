@@ -30,16 +30,11 @@ def read_coverage(container: Container, settings: Settings, first: date, last: d
         manifest, status = manifests.get(day), statuses.get(day)
         if not (manifest or status) and ((settings.start_date and day < settings.start_date) or day > newest):
             continue
+        run = RunStatus.from_metadata(day, status.metadata) if status else None
+        landed = Landed.from_metadata(manifest.metadata) if manifest else None
         nothing = State.EXPIRED if day < oldest else State.MISSING
-        days.append(
-            Day.of(
-                day,
-                RunStatus.from_metadata(day, status.metadata) if status else None,
-                leased=bool(status and status.leased),
-                landed=Landed.from_metadata(manifest.metadata) if manifest else None,
-                otherwise=State.FAILED if status else nothing,  # a status that somebody else wrote
-            )
-        )
+        otherwise = State.FAILED if status else nothing  # a status that somebody else wrote
+        days.append(Day.of(day, run, leased=bool(status and status.leased), landed=landed, otherwise=otherwise))
     return days
 
 
@@ -59,13 +54,9 @@ def read_day(container: Container, names: Names, day: date) -> Day | None:
     if status is None and document is None:
         return None
     manifest = Manifest.from_json(document.data, names.manifest(day)) if document else None
-    found = Day.of(
-        day,
-        RunStatus.from_json(status.data) if status else None,
-        leased=bool(status and status.leased),
-        landed=Landed.of(manifest, document.metadata) if manifest and document else None,
-        otherwise=State.FAILED,
-    )
+    run = RunStatus.from_json(status.data) if status else None
+    landed = Landed.of(manifest, document.metadata) if manifest and document else None
+    found = Day.of(day, run, leased=bool(status and status.leased), landed=landed, otherwise=State.FAILED)
     return replace(found, manifest=manifest)
 
 

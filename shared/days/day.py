@@ -111,16 +111,9 @@ class Day:
     def row(self) -> dict[str, Any]:
         """The day as `GET /api/exports` answers it."""
         landed = self.landed or Landed(self.state)
-        return {
-            "date": self.date.isoformat(),
-            "status": self.state,
-            "events": landed.events,
-            "bytes": landed.bytes,
-            "files": landed.files,
-            "empty_hours": list(landed.empty_hours),
-            "warnings": list(landed.warnings),
-            "error": self.error.document() if self.error else None,
-        }
+        figures = {key: getattr(landed, key) for key in ("events", "bytes", "files", "empty_hours", "warnings")}
+        error = self.error.document() if self.error else None
+        return {"date": self.date.isoformat(), "status": self.state, **figures, "error": error}
 
     @property
     def document(self) -> dict[str, Any]:

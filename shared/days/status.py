@@ -93,17 +93,9 @@ class RunStatus:
             error = RunError(said("error_type"), said("error_message"))
             with suppress(*documents.NOT_OURS):
                 error = replace(error, details=dict(json.loads(said("error_details") or "{}")))
-        return cls(
-            date=day,
-            status=state,
-            run_id=said("run_id"),
-            trigger=said("trigger"),
-            queued_at=documents.from_iso(metadata.get("queued_at")),
-            started_at=documents.from_iso(metadata.get("started_at")),
-            updated_at=documents.from_iso(metadata.get("updated_at")),
-            progress={key: documents.metadata_number(metadata, key) for key in COUNTS if key in metadata},
-            error=error,
-        )
+        counts = {key: documents.metadata_number(metadata, key) for key in COUNTS if key in metadata}
+        instants: dict[str, Any] = {key: documents.from_iso(metadata.get(key)) for key in INSTANTS}
+        return cls(day, state, said("run_id"), said("trigger"), progress=counts, error=error, **instants)
 
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata."""

@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -110,7 +110,7 @@ class Fetcher:
                 continue
             fetched = self._window(window, deadline)
             if fetched is None:
-                limit = window.halves()[0].hours
+                limit = (window.hours + 1) // 2
                 self.on_too_large(limit)
                 pending.appendleft(window)
                 continue
@@ -160,14 +160,8 @@ class Fetcher:
             throttled = isinstance(error, AmplitudeUnavailable) and error.throttled
             base = self.settings.retry_seconds * (2 if throttled else 1)
             seconds = backoff_seconds(attempt, base, self.jitter())
-        log(
-            logging.WARNING,
-            "window_retry",
-            **self._fields(window),
-            attempt=attempt,
-            **_what(error),
-            wait_seconds=round(seconds, 3),
-        )
+        what = {**self._fields(window), **_what(error)}
+        log(logging.WARNING, "window_retry", **what, attempt=attempt, wait_seconds=round(seconds, 3))
         again = self.clock() + timedelta(seconds=seconds)
         self._note(window=str(window), attempt=attempt, retry_at=iso(again), retry_reason=f"{error.type}: {error}")
         self.sleep(seconds)
@@ -198,7 +192,9 @@ class Fetcher:
             seconds=round(self.monotonic() - started, 3),
         )
         self._note(hours_done=before.hours_done + window.hours, download_bytes=before.download_bytes + received)
-        self._report(window, request, files)
+        events = sum(staged.file.events for staged in files)
+        self.run_log.add(str(window), "export", status, size=received, seconds=request.seconds)
+        log(logging.INFO, "window_done", **self.run.fields, **asdict(request), files=len(files), events=events)
         return FetchedWindow(request, files, ignored)
 
     def _read(self, window: Window, answer: Answer) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
@@ -238,21 +234,6 @@ class Fetcher:
             self.run.date, member.hour, member.stem, self.run.try_id, self.settings.format
         )
         return self.uploader.upload(name, f"{self.run.try_id}-{self._stagings:07d}-")
-
-    def _report(self, window: Window, request: RequestMade, files: Sequence[StagedFile]) -> None:
-        events = sum(staged.file.events for staged in files)
-        self.run_log.add(str(window), "export", request.status, size=request.bytes, seconds=request.seconds)
-        log(
-            logging.INFO,
-            "window_done",
-            **self._fields(window),
-            status=request.status,
-            attempts=request.attempts,
-            bytes=request.bytes,
-            seconds=request.seconds,
-            files=len(files),
-            events=events,
-        )
 
     def _note(self, **changes: Any) -> None:
         self._progress = replace(self._progress, **changes)

@@ -66,15 +66,8 @@ class Nightly:
                 asked += self._ask(day)
         if failures and not asked:
             raise failures[0]
-        log(
-            logging.INFO,
-            "nightly_done",
-            date=newest_complete_day(self.now),
-            queued=len(asked),
-            expired=expired,
-            swept=swept,
-            past_due=self.past_due,
-        )
+        counts = {"queued": len(asked), "expired": expired, "swept": swept}
+        log(logging.INFO, "nightly_done", date=newest_complete_day(self.now), **counts, past_due=self.past_due)
         return [one.message for one in asked if one.message]
 
     def _ask(self, day: date) -> list[Asked]:

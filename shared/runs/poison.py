@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from shared.days.status import RunError
 from shared.runs.runs import log_failed
-from shared.storage.queue import PEEKED, Queue
+from shared.storage.queue import Queue
 
 SETTLE_SECONDS = 5
 """Within this time, a message that can be decoded has been handled and is gone."""
@@ -17,14 +17,13 @@ def report_undecodable(queue: Queue, sleep: Callable[[float], None] = time.sleep
 
     The host reads such a message every ten minutes and hides it in between. A hidden message can only be counted.
     """
-    peeked = queue.peek()
-    for message_id in (message_id for message_id, text in peeked if not is_decodable(text)):
+    shown, hidden = queue.look()
+    for message_id in (message_id for message_id, text in shown if not is_decodable(text)):
         _log(f"Message {message_id} in the queue {queue.name} is not base64 text, so the host cannot hand it over.")
-    held = _held(queue, peeked)
-    if held:
+    if hidden:
         sleep(SETTLE_SECONDS)
-        held = min(held, _held(queue, queue.peek()))
-    for _ in range(held):
+        hidden = min(hidden, queue.look()[1])
+    for _ in range(hidden):
         _log(f"The host holds a message of the queue {queue.name} and cannot finish it: it is not base64 text.")
 
 
@@ -35,10 +34,6 @@ def is_decodable(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _held(queue: Queue, peeked: list[tuple[str, str]]) -> int:
-    return max(queue.count() - len(peeked), 0) if len(peeked) < PEEKED else 0
 
 
 def _log(what: str) -> None:

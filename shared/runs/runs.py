@@ -366,15 +366,9 @@ def _end(lock: DayLock, status: RunState, error: RunError | None, **changes: Any
 
 def log_failed(error: RunError, order: Order | None = None) -> None:
     """Write the ERROR line of a failed run, which the alerts read. `order`: None if it is not known."""
-    log(
-        logging.ERROR,
-        "run_failed",
-        date=order.day if order else None,
-        run_id=order.run_id if order else "",
-        trigger=order.trigger if order else Trigger.QUEUE,
-        error_type=error.type,
-        error_message=error.message,
-    )
+    day, run_id, trigger = (order.day, order.run_id, order.trigger) if order else (None, "", Trigger.QUEUE)
+    why = {"error_type": error.type, "error_message": error.message}
+    log(logging.ERROR, "run_failed", date=day, run_id=run_id, trigger=trigger, **why)
 
 
 @contextmanager

@@ -30,21 +30,18 @@ class Queue:
         """The queue's name."""
         return str(self._client.queue_name)
 
-    def peek(self) -> list[tuple[str, str]]:
-        """The id and the text, as sent, of the first messages that are not hidden."""
-        with translated(self.name, "peek into the queue"):
-            try:
-                return [(message.id, message.content) for message in self._client.peek_messages(PEEKED)]
-            except ResourceNotFoundError:
-                return []
+    def look(self) -> tuple[list[tuple[str, str]], int]:
+        """The id and the text, as sent, of the first messages, and about how many others are hidden.
 
-    def count(self) -> int:
-        """The approximate number of messages, hidden ones included."""
-        with translated(self.name, "count the messages"):
+        Hidden ones are counted only if the service shows all that are not.
+        """
+        with translated(self.name, "look into the queue"):
             try:
-                return self._client.get_queue_properties().approximate_message_count or 0
+                shown = [(message.id, message.content) for message in self._client.peek_messages(PEEKED)]
+                count = self._client.get_queue_properties().approximate_message_count or 0
             except ResourceNotFoundError:
-                return 0
+                return [], 0
+        return shown, max(count - len(shown), 0) if len(shown) < PEEKED else 0
 
 
 @contextmanager

@@ -38,21 +38,6 @@ def hours(window: Window) -> list[int]:
     return list(range(window.start, window.end))
 
 
-@given(windows())
-def test_halves_are_the_window(window: Window) -> None:
-    """The two halves have each hour once, in order, and the first is never the smaller one."""
-    assume(window.hours > 1)
-    first, second = window.halves()
-    assert hours(first) + hours(second) == hours(window)
-    assert first.day == second.day == window.day
-    assert 0 <= first.hours - second.hours <= 1
-
-
-def test_an_hour_has_no_halves() -> None:
-    with pytest.raises(ValueError, match="no window"):
-        Window(NOV_4, 7, 8).halves()
-
-
 @given(windows(), st.integers(1, 24))
 def test_pieces_are_the_window(window: Window, most: int) -> None:
     """The pieces have each hour once, in order, none more than was asked for, and there are as few as can be."""
