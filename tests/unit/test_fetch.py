@@ -15,9 +15,10 @@ from shared.amplitude import Answer
 from shared.dates import Window
 from shared.days.state import RunState
 from shared.days.status import RunStatus
-from shared.errors import AmplitudeUnavailable, BrokenArchive, StorageUnavailable
+from shared.errors import AmplitudeUnavailable, BrokenArchive, ExportTooLarge, StorageUnavailable
 from shared.export.fetch import LONGEST_FETCH, FetchedWindow, Fetcher, Progress
 from shared.log import RunLog
+from shared.retry import LONGEST_ASKED
 from shared.settings import Settings, load_settings
 from shared.storage.uploader import Stage, Uploader
 from tests.unit.archives import DAY, File, build, chunked, event_name
@@ -68,6 +69,7 @@ def fetch(
     settings: Settings = SETTINGS,
     monotonic: Callable[[], float] = lambda: 0.0,
     put: Stage = stage,
+    sleep: Callable[[float], None] = lambda _: None,
 ) -> tuple[list[FetchedWindow], list[Progress]]:
     """All windows, and each note of progress."""
     notes: list[Progress] = []
@@ -80,7 +82,7 @@ def fetch(
             run_log=RunLog(lambda: NOW),
             on_progress=notes.append,
             on_too_large=lambda _: None,
-            sleep=lambda _: None,
+            sleep=sleep,
             jitter=lambda: 1.0,
             clock=lambda: NOW,
             monotonic=monotonic,
@@ -88,9 +90,14 @@ def fetch(
         return list(fetcher.day(24)), notes
 
 
-@pytest.mark.parametrize("hours", [24, 5])
-def test_all_figures_move_while_a_window_downloads_and_end_at_the_totals(hours: int) -> None:
-    windows, notes = fetch(Amplitude(), replace(SETTINGS, window_hours=hours))
+@pytest.mark.parametrize(
+    ("answers", "starts"), [([], [0, 5, 10, 15, 20]), ([ExportTooLarge("")], [0, 3, 5, 8, 10, 13, 15, 18, 20, 23])]
+)
+def test_all_figures_move_while_a_window_downloads_and_end_at_the_totals(
+    answers: list[Exception | bytes], starts: list[int]
+) -> None:
+    windows, notes = fetch(Amplitude([*answers]), replace(SETTINGS, window_hours=5))
+    assert [int(window.request.start[-2:]) for window in windows] == starts
     files = [staged.file for window in windows for staged in window.files]
     last = notes[-1]
     assert (last.hours_done, last.files, last.events) == (24, len(files), 2 * len(files))
@@ -103,12 +110,12 @@ def test_all_figures_move_while_a_window_downloads_and_end_at_the_totals(hours: 
     assert {note.attempt for note in notes} == {1}
 
 
-@pytest.mark.parametrize("retry_after", [None, 30.0])
+@pytest.mark.parametrize("retry_after", [None, LONGEST_ASKED])
 def test_a_pending_retry_is_told_with_its_reason_and_time(retry_after: float | None) -> None:
     first = AmplitudeUnavailable("Amplitude answered 503.", retry_after=retry_after)
     _, notes = fetch(Amplitude([first, archive(Window(DAY, 0, 24))[:-1]]))
     pending = [note for note in notes if note.retry_at]
-    waits = (1, 2) if retry_after is None else (30, 2)
+    waits = (1, 2) if retry_after is None else (LONGEST_ASKED, 2)
     assert [note.retry_at for note in pending] == [
         f"{NOW + timedelta(seconds=wait):%Y-%m-%dT%H:%M:%SZ}" for wait in waits
     ]
@@ -121,10 +128,19 @@ def test_a_pending_retry_is_told_with_its_reason_and_time(retry_after: float | N
 
 
 def test_what_an_answer_brought_that_failed_does_not_count() -> None:
-    broken = archive(Window(DAY, 0, 24))[:-1]
-    _, notes = fetch(Amplitude([broken]))
+    """Nor may a block of it that arrives late be taken for one of the next."""
+    broken = archive(Window(DAY, 0, 24))[:-1].replace(b"187520", b"999999")
+    ids: list[str] = []
+    _, notes = fetch(Amplitude([broken]), put=lambda _, block_id, __: ids.append(block_id))
     _, good = fetch(Amplitude())
     assert replace(notes[-1], attempt=1) == good[-1]
+    assert len(set(ids)) == len(ids)
+
+
+def test_what_is_slow_twice_is_asked_for_in_halves_after_the_wait_that_is_asked_for() -> None:
+    waits: list[float] = []
+    windows, _ = fetch(Amplitude([AmplitudeUnavailable("", retry_after=7.0, slow=True)] * 2), sleep=waits.append)
+    assert (waits, len(windows)) == ([7.0, 7.0], 2)
 
 
 def test_a_try_asks_for_nothing_more_once_it_takes_too_long() -> None:
