@@ -182,7 +182,8 @@ class DayExport:
         listed = {file.name for file in manifest.files}
         old = {file.name for file in replaced.files} - listed if replaced else set()
         try:
-            for blob in self._blobs():
+            names = self.container.blob_names(self.settings.names.events(self.run.date))
+            for blob in self._blobs() if set(names) - listed - old else ():
                 # Younger blobs stay, because a try that wakes up late must not delete the blobs of its successor.
                 if blob.name not in listed and blob.last_modified < self.locked_at:
                     old.add(blob.name)
