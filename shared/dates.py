@@ -1,6 +1,7 @@
 """Days and hours: which day can be exported, and in which windows it is requested. Everything is UTC."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
@@ -79,11 +80,9 @@ def oldest_kept_day(now: datetime, retention_days: int) -> date:
 
 def parse_day(text: str) -> date:
     """Parse a day like `2025-11-04`. Raises InvalidDate for any other form."""
-    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        try:
+    with suppress(ValueError):
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return date.fromisoformat(text)
-        except ValueError:
-            pass
     raise InvalidDate(f"{text[:40]!r} is not a date. Write it like 2025-11-04 (a UTC day).")
 
 

@@ -117,12 +117,8 @@ class Manifest:
     @property
     def totals(self) -> dict[str, int]:
         """The sums, as the document has them."""
-        return {
-            "files": len(self.files),
-            "bytes": self.total_bytes,
-            "events": self.events,
-            "download_bytes": self.download_bytes,
-        }
+        sums = {"bytes": self.total_bytes, "events": self.events, "download_bytes": self.download_bytes}
+        return {"files": len(self.files), **sums}
 
     def document(self) -> dict[str, Any]:
         """The document that is stored and that users see."""
@@ -174,18 +170,11 @@ class Manifest:
         warnings = json.dumps(self.warnings).replace("\x7f", "\\u007f")
         if len(warnings) > METADATA_TEXT:
             warnings = json.dumps([f"{len(self.warnings)} warnings"])
-        figures = {
-            "status": self.status,
-            "run_id": self.run_id,
-            "try": self.try_id,
-            "events": str(self.events),
-            "files": str(len(self.files)),
-            "bytes": str(self.total_bytes),
-            "empty_hours": ",".join(map(str, self.empty_hours)),
-            "hour_events": ",".join(map(str, hour_events(self.files))),
-            "started_at": iso(self.started_at),
-            "finished_at": iso(self.finished_at),
-        }
+        figures = {"status": self.status, "run_id": self.run_id, "try": self.try_id}
+        figures |= {key: str(self.totals[key]) for key in ("events", "files", "bytes")}
+        hours = {"empty_hours": self.empty_hours, "hour_events": hour_events(self.files)}
+        figures |= {key: ",".join(map(str, values)) for key, values in hours.items()}
+        figures |= {"started_at": iso(self.started_at), "finished_at": iso(self.finished_at)}
         if events_before is not None:
             figures["events_before"] = str(events_before)
         return as_metadata(figures) | {"warnings": warnings}

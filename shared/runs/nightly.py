@@ -88,9 +88,10 @@ class Nightly:
         found = {names.day_of(blob.name, "manifests") for blob in self.container.blobs(names.folder("manifests"))}
         found |= {names.day_of(name, "events") for name in self.container.folders(names.folder("events"))}
         found |= {names.day_of(name, "logs") for name in self.container.folders(names.folder("logs"))}
-        for blob in self.container.blobs(names.folder("status")):
-            if blob.metadata.get("status") != RunState.EXPIRED:
-                found.add(names.day_of(blob.name, "status"))
+        statuses = self.container.blobs(names.folder("status"))
+        found |= {
+            names.day_of(one.name, "status") for one in statuses if one.metadata.get("status") != RunState.EXPIRED
+        }
         return sorted(day for day in found if day is not None and day < oldest)
 
     def _expire(self, day: date) -> bool:
