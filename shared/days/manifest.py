@@ -146,10 +146,8 @@ class Manifest:
             if (document["volume"] or {}).get("median_events") is None:
                 document["volume"] = None
             manifest = decode(cls, document)
-            # This also finds an hour that does not exist.
-            if manifest.empty_hours != document["empty_hours"] or any(
-                document["totals"][key] != total for key, total in manifest.totals.items()
-            ):
+            sums = document["empty_hours"], {key: document["totals"][key] for key in manifest.totals}
+            if sums != (manifest.empty_hours, manifest.totals):  # this also finds an hour that does not exist
                 raise ValueError("its sums do not hold")
             place = f"manifests/date={manifest.date}.json"
             folder = f"{name.removesuffix(place)}events/date={manifest.date}/"
@@ -199,12 +197,8 @@ def compare(old: Sequence[LandedFile], new: Sequence[LandedFile]) -> Changes:
     after = {(file.hour, file.part): file.content for file in new}
     both = before.keys() & after.keys()
     unchanged = sum(before[key] == after[key] for key in both)
-    return Changes(
-        added=len(after) - len(both),
-        changed=len(both) - unchanged,
-        removed=len(before) - len(both),
-        unchanged=unchanged,
-    )
+    added, changed, removed = len(after) - len(both), len(both) - unchanged, len(before) - len(both)
+    return Changes(added, changed, removed, unchanged)
 
 
 def compare_volume(events: int, before: Sequence[int]) -> Volume | None:

@@ -330,20 +330,11 @@ def _complete(lock: DayLock, manifest: Manifest) -> None:
     attempt = max((request.attempts for request in manifest.requests), default=1)
     progress = {**manifest.totals, "hours_done": HOURS, "attempt": attempt}
     _end(lock, RunState.COMPLETE, None, progress=progress)
-    log(
-        logging.INFO,
-        "run_complete",
-        **lock.status.fields,
-        trigger=lock.status.trigger,
-        status=manifest.status,
-        **manifest.totals,
-        **asdict(manifest.changes),
-        seconds=round((manifest.finished_at - manifest.started_at).total_seconds(), 1),
-        empty_hours=len(manifest.empty_hours),
-        volume_median=manifest.volume.median_events if manifest.volume else None,
-        volume_ratio=manifest.volume.ratio if manifest.volume else None,
-        warnings=len(manifest.warnings),
-    )
+    run, volume, took = lock.status, manifest.volume, (manifest.finished_at - manifest.started_at).total_seconds()
+    counts = {"empty_hours": len(manifest.empty_hours), "warnings": len(manifest.warnings), "seconds": round(took, 1)}
+    usual = {"volume_median": volume and volume.median_events, "volume_ratio": volume and volume.ratio}
+    figures = {**manifest.totals, **asdict(manifest.changes), **counts, **usual}
+    log(logging.INFO, "run_complete", **run.fields, trigger=run.trigger, status=manifest.status, **figures)
 
 
 def _record(lock: DayLock, error: errors.ExportError, *, comes_back: bool) -> None:

@@ -302,9 +302,5 @@ def _url(request: func.HttpRequest, day: date | None = None) -> str:
 
 
 def _run(request: func.HttpRequest, status: RunStatus) -> dict[str, Any]:
-    return {
-        "date": status.date.isoformat(),
-        "run_id": status.run_id,
-        "status": status.status,
-        "status_url": _url(request, status.date),
-    }
+    day, url = status.date.isoformat(), _url(request, status.date)
+    return {"date": day, "run_id": status.run_id, "status": status.status, "status_url": url}
