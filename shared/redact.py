@@ -14,7 +14,7 @@ digits, which may be ordinary words."""
 SHORTEST_SECRET = 6
 """A shorter secret may be a common word. It is masked only if it is repeated exactly."""
 _quoted = partial(quote, safe="")
-_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
+_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|[abfnrtv])")
 
 
 class Redaction:
@@ -60,8 +60,8 @@ def _base64(data: bytes) -> str:
 
 
 def _unescaped(text: str) -> str:
-    r"""The text with `\x41` and `\u0041` read as JSON and programs write them."""
-    return _ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
+    r"""The text with `\x41`, `\u0041` and `\n` read as JSON and programs write them."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1] or found[2] or "20", 16)), text)
 
 
 def _bare(text: str) -> str:

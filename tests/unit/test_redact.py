@@ -33,6 +33,7 @@ BREAKS: dict[str, Callable[[str], str]] = {
     "nothing": lambda form: form,
     "a newline": lambda form: form[:10] + "\n" + form[10:],
     "newlines": "\n ".join,
+    "escaped newlines": "\\n".join,
     "a tag": lambda form: form[:10] + "<wbr>" + form[10:],
     "tags": "<b></b>".join,
     "other signs": "\u200b".join,
