@@ -39,7 +39,7 @@ class Session(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
-        self.auth = _unchanged  # requests looks into netrc only where there is no authentication yet
+        self.auth = lambda request: request  # requests looks into netrc only where there is no authentication yet
         for scheme in ("https://", "http://"):
             self.mount(scheme, Adapter(pool_maxsize=CONNECTIONS))
 
@@ -151,7 +151,3 @@ def _cause(error: BaseException) -> BaseException | None:
     held = (getattr(error, "inner_exception", None), getattr(error, "reason", None), *error.args)
     inner = next((one for one in held if isinstance(one, BaseException)), None)
     return error.__cause__ or inner or error.__context__
-
-
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request

@@ -303,7 +303,8 @@ def _load(environ: Mapping[str, str], which: str) -> Settings:
         key: _read(environ, setting.name, problems) if setting.name.startswith(which) else setting.default
         for key, setting in _FIELDS.items()
     }
-    if values["region"] == "eu" and _is_amplitude_us(host_of(values["export_url"])):
+    host = "." + host_of(values["export_url"]).rstrip(".")
+    if values["region"] == "eu" and host.endswith(".amplitude.com") and not host.endswith(".eu.amplitude.com"):
         problems.append("AMP_EXPORT_URL points to Amplitude's US servers while AMP_DATA_REGION is eu: make them agree")
     values["export_url"] = values["export_url"] or ENDPOINTS[values["region"]]
     both = ("EXPORT_STORAGE", "EXPORT_STORAGE__blobServiceUri")
@@ -343,8 +344,3 @@ def _shown(environ: Mapping[str, str], value: str) -> str:
     secrets = [environ.get(name, "").strip() for name in ("AMP_API_KEY", "AMP_SECRET_KEY", "EXPORT_STORAGE")]
     secret = _LIKE_A_KEY.search(value) or value in secrets or Redaction(secrets).finds(value)
     return "" if secret else f", not {value[:40]!r}"
-
-
-def _is_amplitude_us(host: str) -> bool:
-    name = "." + host.rstrip(".")
-    return name.endswith(".amplitude.com") and not name.endswith(".eu.amplitude.com")

@@ -75,12 +75,8 @@ def stop_on_sigterm() -> None:
             if callable(before):
                 before(number, frame)  # whoever handles the signal also ends the process
                 return
-            end = threading.Timer(GRACE_SECONDS, _end)
+            end = threading.Timer(GRACE_SECONDS, os._exit, [128 + signal.SIGTERM])
             end.daemon = True
             end.start()
 
         signal.signal(signal.SIGTERM, stop)
-
-
-def _end() -> None:
-    os._exit(128 + signal.SIGTERM)

@@ -46,7 +46,7 @@ class Landed:
             warnings=manifest.warnings,
             hour_events=tuple(hour_events(manifest.files)),
             started_at=manifest.started_at,
-            events_before=_events_before(metadata),
+            events_before=next(iter(metadata_numbers(metadata, "events_before")), None),
         )
 
     @classmethod
@@ -61,7 +61,7 @@ class Landed:
             warnings=metadata_texts(metadata, "warnings"),
             hour_events=metadata_numbers(metadata, "hour_events"),
             started_at=from_iso(metadata.get("started_at")),
-            events_before=_events_before(metadata),
+            events_before=next(iter(metadata_numbers(metadata, "events_before")), None),
         )
 
     @property
@@ -127,10 +127,6 @@ class Day:
             "error": self.error.document() if self.error else None,
             "manifest": self.manifest.document() if self.manifest else None,
         }
-
-
-def _events_before(metadata: Mapping[str, str]) -> int | None:
-    return next(iter(metadata_numbers(metadata, "events_before")), None)
 
 
 def _died(run: RunStatus) -> RunError:

@@ -216,12 +216,8 @@ def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFi
     """
     before, after = sum(file.events for file in landed), sum(file.events for file in new)
     lost = sorted(set(empty_hours(new)) - set(empty_hours(landed)))
-    old_project, new_project = _projects(landed), _projects(new)
+    old_project, new_project = (", ".join(sorted({file.project for file in files})) for files in (landed, new))
     if old_project and new_project and old_project != new_project:
         raise FewerEvents(day, before, after, lost_hours=lost, landed_project=old_project, exported_project=new_project)
     if after < before or lost:
         raise FewerEvents(day, before, after, lost_hours=lost)
-
-
-def _projects(files: Sequence[LandedFile]) -> str:
-    return ", ".join(sorted({file.project for file in files}))

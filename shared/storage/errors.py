@@ -110,11 +110,8 @@ _FORBIDDEN = (401, 403)
 def translated(name: str, what: str) -> Iterator[None]:
     """Turn whatever the storage's library raises within into an error of this app.
 
-    Raises:
-        ConditionNotMet: another try was there first, or the blob has gone.
-        StorageDenied: refused until somebody acts.
-        StorageUnavailable: no answer, or one to try again after.
-
+    Raises ConditionNotMet if another try was there first, or the blob has gone; StorageDenied if somebody has to act;
+    StorageUnavailable if there was no answer, or one to try again after.
     """
     try:
         yield
