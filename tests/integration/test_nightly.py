@@ -203,13 +203,15 @@ class TestLookBack:
         assert queued(night(app, start_date=NEWEST - ONE_DAY)) == days_before(0, 1)
         assert queued(night(app, start_date=TODAY)) == []
 
-    def test_nothing_beyond_the_retention(self, app: App) -> None:
-        """It would expire at once."""
+    def test_nothing_beyond_the_retention(self, app: App, caplog: pytest.LogCaptureFixture) -> None:
+        """It would expire at once. Nobody has to act, so no line says that it failed."""
         assert queued(night(app, retention_days=2)) == days_before(0, 1)
+        assert events_of(caplog, "nightly_failed") == []
 
     def test_no_look_back(self, app: App) -> None:
-        """0 turns it off."""
-        assert queued(night(app, lookback_days=0)) == days_before(0)
+        """0 turns it off. The newest day is exported even if it has landed already."""
+        work(app, Order(NEWEST))
+        assert queued(night(app, lookback_days=0, recheck="off")) == days_before(0)
 
     @pytest.mark.parametrize(("hour", "newest"), [(1, NEWEST - ONE_DAY), (2, NEWEST)])
     def test_yesterday_is_complete_from_two_on(self, app: App, clock: Clock, hour: int, newest: date) -> None:

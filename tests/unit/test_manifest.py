@@ -189,7 +189,12 @@ def with_file(**changes: Any) -> bytes:
             with_figure(files=[{}]),
             with_figure(requests=[1]),
         ],
-        *[with_figure(started_at=None), with_figure(volume=[1]), with_figure(changes={"added": 1})],
+        *[
+            with_figure(started_at=None),
+            with_figure(started_at="2025-11-05T03:30:02"),
+            with_figure(volume=[1]),
+            with_figure(changes={"added": 1}),
+        ],
         *[with_figure(totals={}), with_figure(empty_hours=[3]), with_figure(version=True)],
         *[with_file(hour=24), with_file(hour=-1), with_file(hour="0"), with_file(hour=0.5), with_file(events="4")],
         *[with_file(events=5), with_file(bytes=None), with_file(source=None), with_file(name=7)],
@@ -268,6 +273,8 @@ def test_any_status_is_read_or_refused(key: str, value: object) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff", b"null", b"[]", b"{}", b'{"date": "2025-11-04"}'])
 def test_what_is_no_status_is_refused(data: bytes) -> None:
     assert RunStatus.from_json(data) is None
+    status = RunStatus(NOV_4, RunState.QUEUED, "run", "http", max_window_hours=0)
+    assert RunStatus.from_json(status.to_json()) is None
 
 
 def test_an_error_of_a_run_is_named_as_users_see_it() -> None:
