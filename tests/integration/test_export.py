@@ -21,7 +21,9 @@ from local.simulator import Fault, Simulator
 from shared.app import App, open_app
 from shared.dates import newest_complete_day
 from shared.days.coverage import read_coverage, read_day
+from shared.days.manifest import Manifest
 from shared.errors import FewerEvents
+from shared.export.fetch import Progress
 from shared.runs.messages import Order
 from shared.web import routes
 
@@ -45,13 +47,28 @@ def test_the_volume_is_compared_with_the_seven_landed_days_before(
     # The oldest of the seven has the median: whatever day came in its place would be seen.
     counts = (100, 101, 102, 104, 105, 106, 103, 500)
     events = dict(zip(before, counts, strict=True)) | {DAY + timedelta(1): 10**6}
-    for day, number in events.items():
-        figures = {"status": "complete", "events": str(number), "files": "1", "bytes": "1"}
-        container.upload_blob(f"manifests/date={day}.json", b"{}", metadata=figures)
+
+    def run(events: dict[date, int]) -> Manifest:
+        for day, number in events.items():
+            figures = {"status": "complete", "events": str(number), "files": "1", "bytes": "1"}
+            container.upload_blob(f"manifests/date={day}.json", b"{}", metadata=figures, overwrite=True)
+        return app.runs.run_now(Order(DAY, trigger="test"))
+
     with open_app(environ) as app:
-        first = app.runs.run_now(Order(DAY, trigger="test"))
-        second = app.runs.run_now(Order(DAY, trigger="test"))
-    assert [one.volume.median_events for one in (first, second) if one.volume] == [103, 103]
+        first, second = run(events), run({})
+        assert [one.volume.median_events for one in (first, second) if one.volume] == [103, 103]
+        assert run(dict.fromkeys(before, 2 * first.events)).warnings == (), "half of the median is enough"
+        assert len(run(dict.fromkeys(before, 2 * first.events + 1)).warnings) == 1
+
+
+@pytest.mark.in_memory
+def test_a_wait_before_a_retry_is_noted_at_once(environ: dict[str, str], simulator: Simulator) -> None:
+    """No other note comes until it is over."""
+    notes: list[Progress] = []
+    simulator.fail(Fault(status=503))
+    with open_app(environ, on_progress=notes.append) as app:
+        app.runs.run_now(Order(DAY, trigger="test"))
+    assert [note.attempt for note in notes if note.retry_at] == [1]
 
 
 @pytest.mark.in_memory

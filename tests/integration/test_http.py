@@ -31,6 +31,7 @@ from shared.dates import COMPLETE_AFTER, end_of, newest_complete_day
 from shared.days.documents import iso
 from shared.days.state import RunState, Trigger
 from shared.days.status import RunStatus
+from shared.runs.messages import Order
 from shared.web.answers import HEADERS
 from tests.unit.test_access import READER, WRITER
 
@@ -293,7 +294,8 @@ def test_a_backfill_of_missing_days_and_no_more_than_a_year_at_a_time(here: Here
     container.upload_blob(f"manifests/date={landed}.json", b"{}", metadata={"status": "complete"})
     runs = ask(here, "POST", "?from=2010-01-01&to=2010-01-31&missing=true").json()["runs"]
     assert (len(runs), str(landed) in [run["date"] for run in runs]) == (30, False)
-    assert "DELETE /api/exports?from=D&to=D" in problem(ask(here, "POST", "?from=2011-01-01&to=2011-12-31"), 429)
+    assert "DELETE /api/exports?from=D&to=D" in problem(ask(here, "POST", "?from=2011-01-01&to=2011-12-02"), 429)
+    assert ask(here, "POST", "?from=2011-01-01&to=2011-12-01").status_code == 202
     taken_back = ask(here, "DELETE", "?from=2010-01-01&to=2010-01-31").json()["runs"]
     assert len(taken_back) == len(runs)
 
@@ -481,16 +483,17 @@ def test_a_browser_gets_each_refusal_as_a_page(here: Here, path: str, status: in
 
 @pytest.mark.in_memory
 def test_files_of_a_day_can_be_downloaded(here: Here, container: ContainerClient, day: date) -> None:
-    """As they are in the container; a name that the app did not make leads nowhere."""
+    """As they are in the container; a name that the app did not make leads nowhere. The log is that of the last try."""
+    function_app.opened().runs.run_now(Order(day))
     status = RunStatus(day, RunState.FAILED, "the-run", "http", try_id="5f3c9a1e")
-    container.upload_blob(f"status/date={day}.json", status.to_json())
+    container.upload_blob(f"status/date={day}.json", status.to_json(), overwrite=True)
     container.upload_blob(f"logs/date={day}/the-run_5f3c9a1e.csv", b"log_time,log_item\r\n")
     log = ask(here, "GET", f"/{day}?download=log")
     assert (log.status_code, log.content) == (200, b"log_time,log_item\r\n")
     assert log.headers["Content-Disposition"] == f'attachment; filename="log-{day}.csv"'
     for run_id in ("../x", "a/b", ""):
         container.upload_blob(f"status/date={day}.json", replace(status, run_id=run_id).to_json(), overwrite=True)
-        assert "no log" in problem(ask(here, "GET", f"/{day}?download=log"), 404)
+        assert "there is no log" in problem(ask(here, "GET", f"/{day}?download=log"), 404)
 
 
 # Who may call

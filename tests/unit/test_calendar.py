@@ -69,6 +69,11 @@ def dead(*, landed_before: bool = False, trigger: str = "timer") -> Day:
     return Day.of(FIRST, run, leased=False, landed=figures, otherwise=State.MISSING)
 
 
+def alive_again() -> Day:
+    """The same day as soon as its next try has the lock, before that has written anything."""
+    return Day.of(FIRST, dead().run, leased=True, landed=None, otherwise=State.MISSING)
+
+
 def one(day: Day, *, now: datetime = NOW, since: date = date.min) -> Calendar:
     return Calendar([day], FIRST, FIRST, now, since)
 
@@ -100,6 +105,7 @@ LATE = NOW + timedelta(hours=1)
         ),
         (one(known(FIRST, "missing"), since=FIRST), "missing", "missing", "0 of 1 days have landed", "missing"),
         (one(known(FIRST, "queued"), since=LAST), "queued", "queued", "0 of 1 days have landed", ""),
+        (one(alive_again()), "running", "running", "0 of 1 days have landed", ""),
         (one(known(FIRST, "expired"), since=LAST), "expired", "expired", "No day of this range is wanted", ""),
     ],
 )
