@@ -97,7 +97,7 @@ class _Sender(HTTPPolicy[HttpRequest, Any]):
                 sent.method,
                 sent.url[self._origin :],
                 sent.data,
-                sent.headers,
+                dict(sent.headers.items()),
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
