@@ -5,6 +5,7 @@ do; the pages and docs/operations.md say the same. A message never holds a crede
 content.
 """
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -139,10 +140,8 @@ class InternalError(TransientError):
     @classmethod
     def at(cls, error: Exception) -> Self:
         """Make one from an unexpected exception: its class and its place. Its text is left out: it may be an event."""
-        trace = error.__traceback__
-        while trace and trace.tb_next:
-            trace = trace.tb_next
-        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+        last = traceback.extract_tb(error.__traceback__, limit=-1)
+        place = f"{Path(last[0].filename).name}:{last[0].lineno}" if last else "?"
         return cls(f"A fault of the app itself: {type(error).__name__} at {place}. Please report it.")
 
 

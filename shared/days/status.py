@@ -78,7 +78,9 @@ class RunStatus:
                 document["error"]["message"] = document["error"]["message"][: documents.LONGEST_TEXT]
             status = documents.decode(cls, document)
             if 1 <= status.max_window_hours <= HOURS:
-                return replace(status, progress=_progress(status.progress))
+                counts = {key: documents.whole(status.progress[key]) for key in COUNTS if key in status.progress}
+                notes = {key: documents.text(said) for key in TEXTS if (said := status.progress.get(key)) is not None}
+                return replace(status, progress={**counts, **notes})
         return None
 
     @classmethod
@@ -106,9 +108,3 @@ class RunStatus:
             details = json.dumps(self.error.details) if self.error.details else ""
             figures |= {"error_type": self.error.type, "error_message": self.error.message, "error_details": details}
         return documents.as_metadata(figures)
-
-
-def _progress(document: Mapping[str, Any]) -> dict[str, Any]:
-    counts = {key: documents.whole(document[key]) for key in COUNTS if key in document}
-    notes = {key: documents.text(document[key]) for key in TEXTS if document.get(key) is not None}
-    return {**counts, **notes}

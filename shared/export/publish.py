@@ -88,13 +88,9 @@ class DayExport:
         # Keep only blobs that still exist unchanged: one without this app's metadata was overwritten by somebody else.
         there = {blob.name: blob.metadata.get("sha256") for blob in self._blobs()} if old else {}
         kept = {(without_try_id(file.name), file.content): file for file in old if there.get(file.name) == file.sha256}
-        commits: list[StagedFile] = []
-        files: list[LandedFile] = []
-        for one in staged:
-            same = kept.get((without_try_id(one.file.name), one.file.content))
-            if same is None:
-                commits.append(one)
-            files.append(one.file if same is None else replace(one.file, name=same.name))
+        pairs = [(one, kept.get((without_try_id(one.file.name), one.file.content))) for one in staged]
+        files = [replace(one.file, name=same.name) if same else one.file for one, same in pairs]
+        commits = [one for one, same in pairs if same is None]
         return commits, tuple(sorted(files, key=lambda file: (file.hour, file.part, file.name)))
 
     def _blobs(self) -> Iterator[Blob]:

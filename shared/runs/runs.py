@@ -44,13 +44,12 @@ class Asked:
     message: str
 
 
+@dataclass(eq=False)
 class DayRunning(Exception):
     """The day is being exported now. `foreign`: the lock is not held by a run, but by a lease that never ends."""
 
-    def __init__(self, status: RunStatus, foreign: errors.StorageDenied | None) -> None:
-        super().__init__(f"{status.date} is being exported")
-        self.status = status
-        self.foreign = foreign
+    status: RunStatus
+    foreign: errors.StorageDenied | None
 
 
 Export = Callable[[DayLock, datetime], Manifest]
