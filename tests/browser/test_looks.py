@@ -38,12 +38,7 @@ SATURDAY, TUESDAY, WEDNESDAY = date(2025, 11, 15), date(2025, 11, 18), date(2025
 PHONE: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 NARROW = PHONE | {"viewport": {"width": 320, "height": 844}}
 ERROR = fewer(SATURDAY, 362241, 198256)
-FAILED = answer(
-    SATURDAY,
-    run="failed",
-    run_id="4f0a9c1be7d24b6f8a3d5c2e9b7f1a06",
-    error=ERROR,
-)
+FAILED = answer(SATURDAY, run="failed", run_id="4f0a9c1be7d24b6f8a3d5c2e9b7f1a06", error=ERROR)
 
 PAGES: dict[str, Rendered] = {
     "month": coverage_page(Calendar(month(), FIRST, LAST, NOW)),

@@ -16,12 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from azure.core import MatchConditions
-from azure.core.exceptions import (
-    HttpResponseError,
-    ResourceExistsError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import BlobPrefix, BlobProperties, ContentSettings
 
 INFINITE = -1

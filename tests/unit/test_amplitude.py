@@ -183,9 +183,7 @@ def test_a_wrong_path_is_never_an_empty_day(settings: Settings, path: str) -> No
     assert '"404: Not Found' in str(found)
 
 
-def test_what_follows_early_hints_is_not_taken_for_the_next_answer(
-    amplitude_at: Callable[[bytes], Amplitude],
-) -> None:
+def test_what_follows_early_hints_is_not_taken_for_the_next_answer(amplitude_at: Callable[[bytes], Amplitude]) -> None:
     late = b"HTTP/1.1 404 Not Found\r\nContent-Length: 29\r\n\r\nRaw data files were not found."
     amplitude = amplitude_at(b"HTTP/1.1 103 Early Hints\r\n\r\n" + late)
     assert "answered 103" in str(error(amplitude))

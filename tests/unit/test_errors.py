@@ -5,14 +5,7 @@ from datetime import date
 import pytest
 
 from shared import errors
-from shared.errors import (
-    AmplitudeUnavailable,
-    BrokenArchive,
-    ExportError,
-    FewerEvents,
-    PermanentError,
-    TransientError,
-)
+from shared.errors import AmplitudeUnavailable, BrokenArchive, ExportError, FewerEvents, PermanentError, TransientError
 
 LEAVES = list(errors.leaves().values())
 

@@ -154,9 +154,7 @@ def test_no_setting_keeps_the_app_from_loading(wrong: dict[str, str]) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, str(len(BINDINGS))), done.stderr
 
 
-def test_a_wrong_setting_of_the_routes_does_not_stop_the_nights(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_wrong_setting_of_the_routes_does_not_stop_the_nights(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str | None] = []
 
     def open_app(environ: dict[str, str]) -> ExitStack:

@@ -115,10 +115,7 @@ BROKEN_GZIP = {
 @pytest.mark.parametrize("size", [1, 1 << 16])
 @pytest.mark.parametrize("form", BROKEN_GZIP)
 def test_gzip_that_is_not_whole_is_broken_and_the_message_names_the_member(
-    form: str,
-    size: int,
-    *,
-    compressed: bool,
+    form: str, size: int, *, compressed: bool
 ) -> None:
     """The zip around it is whole, and its checksum holds."""
     packed, words = BROKEN_GZIP[form]

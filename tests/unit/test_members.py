@@ -261,9 +261,7 @@ def test_members_and_pieces_come_as_the_source_gives_them() -> None:
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("descriptor", ["", "signed 32"])
 def test_a_nested_bomb_is_refused_while_it_is_inflated_and_in_little_memory(
-    descriptor: Descriptor,
-    *,
-    compressed: bool,
+    descriptor: Descriptor, *, compressed: bool
 ) -> None:
     """2 GiB of zeros: gzip makes 2 MB of them, and deflate once more some 9 KB."""
     packed, crc = zeros(2048)
