@@ -78,13 +78,11 @@ class MemoryClient:
         """Keep everything: a client is closed, a container stays."""
 
     def create_container(self) -> None:
-        """Make it, empty."""
         if self._exists:
             raise refusal(409, "ContainerAlreadyExists")
         self._exists = True
 
     def delete_container(self) -> None:
-        """Take it away with all that is in it."""
         self._exists = False
         self.blobs.clear()
 
@@ -93,7 +91,6 @@ class MemoryClient:
         return MemoryBlob(self, name)
 
     def delete_blob(self, name: str, **options: Any) -> None:
-        """Delete a blob."""
         self.get_blob_client(name).delete_blob(**options)
 
     def stage_block(self, name: str, block_id: str, pieces: Sequence[bytes]) -> None:
@@ -113,11 +110,9 @@ class MemoryClient:
             self.store(name, b"".join(staged[block_id] for block_id in block_ids), metadata, content_type)
 
     def upload_blob(self, name: str, data: bytes, **options: Any) -> dict[str, Any]:
-        """Write a blob whole."""
         return self.get_blob_client(name).upload_blob(data, **options)
 
     def download_blob(self, name: str) -> Download:
-        """Read a blob."""
         return self.get_blob_client(name).download_blob()
 
     def list_blobs(
@@ -126,13 +121,10 @@ class MemoryClient:
         """All blobs whose name starts so, as they are at the first step."""
         del include, results_per_page
         with self.asked("list_blobs", name_starts_with):
-            found = [
-                self.properties(name, blob) for name, blob in self.blobs.items() if name.startswith(name_starts_with)
-            ]
-        return iter(sorted(found, key=lambda blob: str(blob.name)))
+            names = sorted(name for name in self.blobs if name.startswith(name_starts_with))
+            return iter([self.properties(name, self.blobs[name]) for name in names])
 
     def list_blob_names(self, name_starts_with: str = "") -> Iterator[str]:
-        """Their names."""
         return (str(blob.name) for blob in self.list_blobs(name_starts_with))
 
     def walk_blobs(self, name_starts_with: str, delimiter: str) -> Iterator[BlobProperties | BlobPrefix]:
@@ -158,14 +150,8 @@ class MemoryClient:
     def store(self, name: str, data: bytes, metadata: Mapping[str, str], content_type: str) -> dict[str, Any]:
         """Write a blob. What was staged for it before is void."""
         old = self.blobs.get(name)
-        new = _Stored(
-            data,
-            f'"0x{next(self._etags):X}"',
-            self.clock().replace(microsecond=0),
-            dict(metadata),
-            content_type,
-            old.lease if old else None,
-        )
+        etag, now = f'"0x{next(self._etags):X}"', self.clock().replace(microsecond=0)
+        new = _Stored(data, etag, now, dict(metadata), content_type, old.lease if old else None)
         self.blobs[name] = new
         self.blocks.pop(name, None)
         if new.lease:
@@ -198,11 +184,9 @@ class Download:
 
     @property
     def size(self) -> int:
-        """Its bytes."""
         return len(self.data)
 
     def readall(self) -> bytes:
-        """All of it."""
         return self.data
 
 
@@ -222,25 +206,21 @@ class MemoryBlob:
         content_settings: ContentSettings | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Write the blob whole."""
         with self.container.asked("upload_blob", self.blob_name):
             self.check(**({} if overwrite else {"match_condition": MatchConditions.IfMissing}) | options)
             kind = str(content_settings.content_type) if content_settings else "application/octet-stream"
             return self.container.store(self.blob_name, data, metadata or {}, kind)
 
     def download_blob(self) -> Download:
-        """Read the blob."""
         with self.container.asked("download_blob", self.blob_name):
             blob = self._there()
             return Download(blob.data, self.container.properties(self.blob_name, blob))
 
     def get_blob_properties(self) -> BlobProperties:
-        """Look at the blob."""
         with self.container.asked("get_blob_properties", self.blob_name):
             return self.container.properties(self.blob_name, self._there())
 
     def delete_blob(self, delete_snapshots: str | None = None, **options: Any) -> None:
-        """Delete the blob."""
         del delete_snapshots
         with self.container.asked("delete_blob", self.blob_name):
             self._there()
@@ -248,7 +228,6 @@ class MemoryBlob:
             del self.container.blobs[self.blob_name]
 
     def acquire_lease(self, lease_duration: int = INFINITE) -> MemoryLease:
-        """Take the lease."""
         with self.container.asked("acquire_lease", self.blob_name):
             blob = self._there()
             if self.container.held(blob):
@@ -259,7 +238,6 @@ class MemoryBlob:
             return lease
 
     def break_lease(self) -> None:
-        """End the lease for whoever holds it."""
         with self.container.asked("break", self.blob_name):
             self._there().lease = None
 
@@ -312,18 +290,15 @@ class MemoryLease:
             self.prolong(lease)
 
     def release(self) -> None:
-        """Give it back."""
         with self.blob.container.asked("release", self.blob.blob_name):
             self.blob.leased_as(self.id)
             self.blob._there().lease = None  # noqa: SLF001 - a part of it
 
     def break_lease(self, lease_break_period: int = 0) -> None:
-        """End it for whoever holds it."""
         del lease_break_period
         self.blob.break_lease()
 
     def prolong(self, lease: _Held) -> None:
-        """Set its end anew."""
         forever = lease.seconds == INFINITE
         lease.until = None if forever else self.blob.container.clock() + timedelta(seconds=lease.seconds)
 

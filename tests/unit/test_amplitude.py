@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import inspect
-import io
 import signal
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +14,6 @@ from datetime import date
 
 import pytest
 import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 
 from local.simulator import Fault, Gate, Simulator, redirect, too_many_requests
 from local.simulator.faults import parse
@@ -34,7 +29,6 @@ from shared.errors import (
     ExportError,
     ExportTooLarge,
     Interrupted,
-    TransientError,
     UnexpectedAnswer,
 )
 from shared.http import Session
@@ -52,14 +46,9 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def settings(simulator: Simulator) -> Settings:
+    amplitude = {"AMP_API_KEY": KEYS[0], "AMP_SECRET_KEY": KEYS[1], "AMP_EXPORT_URL": simulator.url}
     return load_settings(
-        {
-            "AMP_API_KEY": KEYS[0],
-            "AMP_SECRET_KEY": KEYS[1],
-            "AMP_EXPORT_URL": simulator.url,
-            "EXPORT_STORAGE": "UseDevelopmentStorage=true",
-            "EXPORT_READ_TIMEOUT_SECONDS": "0.3",
-        }
+        amplitude | {"EXPORT_STORAGE": "UseDevelopmentStorage=true", "EXPORT_READ_TIMEOUT_SECONDS": "0.3"}
     )
 
 
@@ -152,6 +141,8 @@ def test_an_answer_without_a_coding_is_asked_for(settings: Settings) -> None:
 
 
 def test_no_events_are_a_value(amplitude: Amplitude, simulator: Simulator) -> None:
+    simulator.fail(parse("empty"))
+    assert body(amplitude) is None
     simulator.forget(DAY)
     assert body(amplitude) is None
 
@@ -246,6 +237,8 @@ def read_archive(amplitude: Amplitude) -> Iterator[object]:
     [
         (Fault(status=401), BadCredentials),
         (parse("wrong-keys"), BadCredentials),
+        (parse("not-found-page"), AmplitudeUnavailable),
+        (parse("too-large"), ExportTooLarge),
         *((Fault(status=status, body=b"", framing="close"), AmplitudeUnavailable) for status in (101, 102, 103)),
         (Fault(status=400), BadRequest),
         (Fault(status=400, body=b""), BadRequest),
@@ -255,17 +248,11 @@ def read_archive(amplitude: Amplitude) -> Iterator[object]:
         *((Fault(status=status), AmplitudeUnavailable) for status in (500, 501, 502, 503, 504, 520, 599)),
         *((Fault(status=status), UnexpectedAnswer) for status in (201, 202, 204, 206, 402, 405, 408, 410, 418, 451)),
         *((redirect("/elsewhere", status), UnexpectedAnswer) for status in (301, 302, 303, 304, 307, 308)),
-        (Fault(cut=-1), AmplitudeUnavailable),
-        (Fault(cut=-1, reset=True), AmplitudeUnavailable),
-        (Fault(pause=30), AmplitudeUnavailable),
-        (Fault(pause=30, pause_at=0), AmplitudeUnavailable),
-        (Fault(pause=30, pause_at=500), AmplitudeUnavailable),
-        (Fault(cut=0), BrokenArchive),
-        (Fault(cut=500), BrokenArchive),
-        (Fault(cut=500, reset=True), BrokenArchive),
+        *((Fault(cut=-1, reset=reset), AmplitudeUnavailable) for reset in (False, True)),
+        *((Fault(pause=30, pause_at=at), AmplitudeUnavailable) for at in (-1, 0, 500)),
+        *((Fault(cut=at), BrokenArchive) for at in (0, 500)),
+        *((Fault(cut=500, reset=True, framing=framing), BrokenArchive) for framing in ("length", "chunked", "close")),
         (Fault(cut=500, framing="chunked"), BrokenArchive),
-        (Fault(cut=500, framing="chunked", reset=True), BrokenArchive),
-        (Fault(cut=500, framing="close", reset=True), BrokenArchive),
     ],
     ids=str,
 )
@@ -396,74 +383,3 @@ def _answer(server: socket.socket, sent: bytes) -> None:
     with connection:
         connection.recv(65536)
         connection.sendall(sent)
-
-
-def _classes(module: object, base: type[BaseException]) -> list[type[BaseException]]:
-    return [kind for _, kind in inspect.getmembers(module, inspect.isclass) if issubclass(kind, base)]
-
-
-def _one_of(kind: type[BaseException]) -> BaseException:
-    """An exception made without its constructor, which may want all kinds of things; but for what its text needs."""
-    one = kind.__new__(kind)
-    one.__dict__.update(partial=0, expected=1, length=b"", response=io.BytesIO(), verify_message="self-signed")
-    one.__dict__["reason"] = None
-    return one
-
-
-FOREIGN: dict[str, BaseException] = {
-    f"{kind.__module__}.{kind.__name__}": _one_of(kind)
-    for kind in [
-        *_classes(requests.exceptions, requests.RequestException),
-        *_classes(urllib3.exceptions, urllib3.exceptions.HTTPError),
-        *_classes(ssl, OSError),
-        *_classes(socket, OSError),
-    ]
-}
-"""One of each class that a request may end with."""
-
-
-class _Failing(HTTPAdapter):
-    """Raises instead of sending, or once the body is read."""
-
-    def __init__(self, failure: BaseException, *, in_body: bool) -> None:
-        super().__init__()
-        self._failure = failure
-        self._in_body = in_body
-
-    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
-        if not self._in_body:
-            raise self._failure
-        raw = urllib3.HTTPResponse(_FailingBody(self._failure), status=200, preload_content=False)
-        return self.build_response(request, raw)
-
-
-class _FailingBody(io.RawIOBase):
-    def __init__(self, failure: BaseException) -> None:
-        self._failure = failure
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, _: int = -1) -> bytes:
-        raise self._failure
-
-
-@pytest.mark.parametrize("in_body", [False, True])
-@pytest.mark.parametrize("name", FOREIGN)
-def test_each_foreign_exception_becomes_one_that_is_tried_again(
-    settings: Settings, name: str, *, in_body: bool
-) -> None:
-    """What requests, urllib3 and the socket may raise never gets through, and never ends a day for good."""
-    with requests.Session() as session:
-        session.mount("http://", _Failing(FOREIGN[name], in_body=in_body))
-        found = error(Amplitude(session, settings))
-    assert isinstance(found, TransientError)
-    assert found.__cause__ is not None
-
-
-def test_what_is_no_error_of_the_connection_passes_through(settings: Settings) -> None:
-    """A fault of the app itself must not look like one of Amplitude's."""
-    with requests.Session() as session:
-        session.mount("http://", _Failing(ZeroDivisionError(), in_body=True))
-        with pytest.raises(ZeroDivisionError):
-            body(Amplitude(session, settings))

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 import requests
 
-from local.simulator import Asked, Fault, Gate, Simulator, http_date, page, redirect, too_many_requests
+from local.simulator import Fault, Gate, Simulator, http_date, page, too_many_requests
 from local.simulator.faults import parse
 
 DAY = date(2025, 11, 4)
@@ -30,33 +30,13 @@ def test_faults_are_taken_in_order_and_then_answers_are_good(simulator: Simulato
 
 
 def test_a_rule_decides_by_what_is_asked(simulator: Simulator) -> None:
-    def rule(asked: Asked) -> Fault | None:
-        return Fault(status=504) if asked.hours > 6 else None
-
-    simulator.rule = rule
+    simulator.rule = lambda asked: Fault(status=504) if asked.hours > 6 else None
     assert ask(simulator).status_code == 504
     assert ask(simulator, end="20251104T05").status_code == 200
 
 
 def test_a_date_to_retry_after_lies_ahead() -> None:
     assert 50 < (parsedate_to_datetime(http_date(60)) - datetime.now(UTC)).total_seconds() <= 60
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (Fault(cut=5000), "IncompleteRead"),
-        (Fault(cut=5000, reset=True), "reset by peer"),
-        (Fault(cut=5000, framing="chunked"), "ended prematurely"),
-        (Fault(cut=-1), "without response"),
-        (Fault(cut=-1, reset=True), "reset by peer"),
-    ],
-    ids=str,
-)
-def test_a_cut_ends_the_connection(simulator: Simulator, fault: Fault, error: str) -> None:
-    simulator.fail(fault)
-    with pytest.raises(requests.RequestException, match=error):
-        ask(simulator)
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -94,17 +74,6 @@ def test_a_flip_changes_one_bit(simulator: Simulator, position: int) -> None:
     assert (good[position] ^ bad[position]).bit_count() == 1
 
 
-def test_a_gate_holds_an_answer_at_its_byte(simulator: Simulator) -> None:
-    gate = Gate()
-    simulator.fail(Fault(pause=gate, pause_at=5000))
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(ask, simulator)
-        gate.wait_until_reached()
-        assert not answer.done()
-        gate.open()
-        assert answer.result().content == b"".join(simulator.archive(DAY))
-
-
 def test_stopping_ends_an_answer_that_is_held_up(simulator: Simulator) -> None:
     gate = Gate()
     simulator.fail(Fault(pause=gate, pause_at=0))
@@ -114,15 +83,6 @@ def test_stopping_ends_an_answer_that_is_held_up(simulator: Simulator) -> None:
         simulator.stop()
         with pytest.raises(requests.RequestException):
             answer.result()
-
-
-@pytest.mark.parametrize(
-    "fault", [Fault(pause=30), Fault(pause=30, pause_at=5000), Fault(drip=10, drip_bytes=5000)], ids=str
-)
-def test_a_client_tires_of_a_stall(simulator: Simulator, fault: Fault) -> None:
-    simulator.fail(fault)
-    with pytest.raises(requests.RequestException, match="timed out"):
-        ask(simulator, timeout=0.3)
 
 
 def test_a_drip_brings_all_in_the_end(simulator: Simulator) -> None:
@@ -139,21 +99,9 @@ def test_latency_precedes_each_answer(simulator: Simulator) -> None:
 def test_other_bodies_are_sent_as_they_are(simulator: Simulator) -> None:
     simulator.fail(page(), page('{"error":1}', "application/json"), Fault(body=b""), Fault(body=b"PK", status=400))
     answers = [ask(simulator) for _ in range(4)]
-    assert [(a.status_code, a.headers["Content-Type"]) for a in answers[:2]] == [
-        (200, "text/html"),
-        (200, "application/json"),
-    ]
-    assert answers[0].text.startswith("<!doctype html>")
-    assert (answers[2].status_code, answers[2].content) == (200, b"")
-    assert (answers[3].status_code, answers[3].content) == (400, b"PK")
-
-
-def test_credentials_do_not_follow_a_redirect_to_another_host(simulator: Simulator) -> None:
-    with Simulator(host="localhost") as other:
-        simulator.fail(redirect(other.url))
-        answer = requests.get(simulator.url, auth=simulator.keys, timeout=30)
-        assert answer.status_code == 401
-        assert [request.credentials for request in other.requests] == ["none"]
+    assert [answer.headers["Content-Type"] for answer in answers[:2]] == ["text/html", "application/json"]
+    found = [(answer.status_code, answer.content[:9]) for answer in answers]
+    assert found == [(200, b"<!doctype"), (200, b'{"error":'), (200, b""), (400, b"PK")]
 
 
 def test_a_fault_outside_the_body_fails_instead_of_not_happening() -> None:

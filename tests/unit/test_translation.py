@@ -1,5 +1,7 @@
 """Exceptions of libraries, translated where the libraries are called: none of their classes gets through."""
 
+import socket
+import ssl
 from types import ModuleType
 
 import azure.core.exceptions
@@ -33,6 +35,8 @@ OWN_MISTAKES = {
 }
 """What only a fault of the app, or another Python, can raise: it goes on as it is, and becomes an InternalError."""
 
+SOCKETS = (socket.gaierror, socket.herror, TimeoutError, ConnectionResetError, OSError)
+
 
 def exceptions_of(*modules: ModuleType) -> list[type[Exception]]:
     """A library's own exceptions; warnings, and what it imports, are none."""
@@ -49,9 +53,10 @@ def exceptions_of(*modules: ModuleType) -> list[type[Exception]]:
 
 
 def instance(kind: type[Exception]) -> Exception:
-    """An exception of a class, whatever its constructor wants; its text must not show."""
+    """An exception of a class, whatever its constructor wants; its text must not show. TLS gives a reason."""
     error = kind.__new__(kind)
     Exception.__init__(error, "marker")
+    error.__dict__.update({"reason": None, "verify_message": "self-signed"} if issubclass(kind, ssl.SSLError) else {})
     return error
 
 
@@ -63,13 +68,11 @@ def response_error(kind: type[Exception], status: int, code: str = "") -> Except
 
 def asked(error: Exception) -> ExportError:
     """What becomes of an exception while Amplitude is asked."""
-    settings = load_settings(
-        {"AMP_API_KEY": "a", "AMP_SECRET_KEY": "s", "EXPORT_STORAGE": "UseDevelopmentStorage=true"}
-    )
+    needed = {"AMP_API_KEY": "a", "AMP_SECRET_KEY": "s", "EXPORT_STORAGE": "UseDevelopmentStorage=true"}
     with (
         requests.Session() as session,
         pytest.raises(ExportError) as caught,
-        Amplitude(session, settings)._errors(WINDOW),  # noqa: SLF001 - the seam
+        Amplitude(session, load_settings(needed))._errors(WINDOW),  # noqa: SLF001 - the seam
     ):
         raise error
     return caught.value
@@ -82,14 +85,20 @@ def stored(error: Exception) -> ExportError:
     return caught.value
 
 
-@pytest.mark.parametrize("kind", exceptions_of(requests.exceptions, urllib3.exceptions))
+@pytest.mark.parametrize("kind", [*exceptions_of(requests.exceptions, urllib3.exceptions, ssl), *SOCKETS])
 def test_no_exception_of_requests_gets_through(kind: type[Exception]) -> None:
-    """Each becomes one that a retry understands, without the text of the foreign one: that may hold the URL."""
+    """Each becomes one that is tried again, without the text of the foreign one: that may hold the URL."""
     error = asked(instance(kind))
     assert isinstance(error, AmplitudeUnavailable | BrokenArchive)
     assert isinstance(error.__cause__, kind)
     assert "2025-11-04T00" in str(error)
     assert "marker" not in str(error)
+
+
+def test_what_is_no_error_of_the_connection_passes_through() -> None:
+    """A fault of the app itself must not look like one of Amplitude's."""
+    with pytest.raises(ZeroDivisionError):
+        asked(ZeroDivisionError())
 
 
 @pytest.mark.parametrize("kind", [requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError])
@@ -112,36 +121,23 @@ def test_no_exception_of_azure_gets_through(kind: type[Exception]) -> None:
     assert "marker" not in str(error)
 
 
+ANSWERS: dict[type[ExportError], str] = {
+    ConditionNotMet: "404 BlobNotFound, 409 BlobAlreadyExists, 412 ConditionNotMet, 412 LeaseLost",
+    StorageDenied: "400 InvalidHeaderValue, 401 InvalidAuthenticationInfo, 403 AuthorizationPermissionMismatch, "
+    "403 UnauthorizedBlobOverwrite, 404 ContainerNotFound, 404 , 409 BlobImmutableDueToPolicy, 409 BlobArchived, "
+    "409 SomethingNew, 412 LeaseIdMissing, 412 SomethingNew",
+    StorageUnavailable: "400 InvalidBlockList, 408 , 409 ContainerBeingDeleted, 429 , 500 InternalError, "
+    "503 ServerBusy, 504 ",
+}
+
+
 @pytest.mark.parametrize(
-    ("status", "code", "becomes"),
-    [
-        (400, "InvalidHeaderValue", StorageDenied),
-        (401, "InvalidAuthenticationInfo", StorageDenied),
-        (403, "AuthorizationPermissionMismatch", StorageDenied),
-        (404, "ContainerNotFound", StorageDenied),
-        (403, "UnauthorizedBlobOverwrite", StorageDenied),
-        (404, "BlobNotFound", ConditionNotMet),
-        (404, "", StorageDenied),
-        (408, "", StorageUnavailable),
-        (409, "BlobAlreadyExists", ConditionNotMet),
-        (409, "ContainerBeingDeleted", StorageUnavailable),
-        (412, "ConditionNotMet", ConditionNotMet),
-        (409, "BlobImmutableDueToPolicy", StorageDenied),
-        (409, "BlobArchived", StorageDenied),
-        (409, "SomethingNew", StorageDenied),
-        (400, "InvalidBlockList", StorageUnavailable),
-        (412, "LeaseIdMissing", StorageDenied),
-        (412, "LeaseLost", ConditionNotMet),
-        (412, "SomethingNew", StorageDenied),
-        (429, "", StorageUnavailable),
-        (500, "InternalError", StorageUnavailable),
-        (503, "ServerBusy", StorageUnavailable),
-        (504, "", StorageUnavailable),
-    ],
+    ("answer", "becomes"), [(answer, kind) for kind, answers in ANSWERS.items() for answer in answers.split(", ")]
 )
-def test_what_the_storage_answers(status: int, code: str, becomes: type[ExportError]) -> None:
+def test_what_the_storage_answers(answer: str, becomes: type[ExportError]) -> None:
     """Busy or broken: try again. Somebody else was first: say so. Refused: somebody has to act."""
-    error = stored(response_error(HttpResponseError, status, code))
+    status, code = answer.split(" ")
+    error = stored(response_error(HttpResponseError, int(status), code))
     assert type(error) is becomes
     assert "read" in str(error)
     assert "name" in str(error)
