@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -26,7 +28,7 @@ Fields = Mapping[str, int]
 
 _LOCAL = ("version", "flags", "method", "time", "crc", "packed", "size")
 _CENTRAL = (*_LOCAL, "disk", "inside", "outside", "offset")
-_END = ("disk", "first_disk", "here", "count", "length", "offset")
+END = ("disk", "first_disk", "here", "count", "length", "offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,11 @@ def build(files: Iterable[File], ending: Ending | None = None, *, order: slice =
         wide = says | dict(ending.says_64)
         position = len(body) + len(directory)
         size = 44 + len(ending.more_64)
-        end += struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", size, 45, 45, *(wide[key] for key in _END))
+        end += struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", size, 45, 45, *(wide[key] for key in END))
         end += ending.more_64 + struct.pack("<4sIQI", b"PK\x06\x07", 0, position + ending.locator, 1)
         says |= {"here": MOST_16, "count": MOST_16, "length": MOST_32, "offset": MOST_32}
     says |= ending.says
-    end += struct.pack("<4sHHHHIIH", b"PK\x05\x06", *(says[key] for key in _END), len(ending.comment))
+    end += struct.pack("<4sHHHHIIH", b"PK\x05\x06", *(says[key] for key in END), len(ending.comment))
     return bytes(body) + directory + end + ending.comment
 
 
@@ -175,6 +177,25 @@ def chunked(data: bytes, size: int) -> Iterator[bytes]:
     """The data in chunks of one size."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
+
+
+def exhaust(files: Iterable[Iterable[object]]) -> None:
+    """Read everything, and keep nothing."""
+    for file in files:
+        for _ in file:
+            pass
+
+
+@contextmanager
+def little_memory(most: int) -> Iterator[None]:
+    """What is done here holds at most so many bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < most
 
 
 @dataclass(frozen=True, slots=True)

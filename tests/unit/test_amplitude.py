@@ -251,8 +251,8 @@ def read_archive(amplitude: Amplitude) -> Iterator[object]:
         *((Fault(cut=-1, reset=reset), AmplitudeUnavailable) for reset in (False, True)),
         *((Fault(pause=30, pause_at=at), AmplitudeUnavailable) for at in (-1, 0, 500)),
         *((Fault(cut=at), BrokenArchive) for at in (0, 500)),
-        *((Fault(cut=500, reset=True, framing=framing), BrokenArchive) for framing in ("length", "chunked", "close")),
-        (Fault(cut=500, framing="chunked"), BrokenArchive),
+        *((Fault(cut=500, framing="chunked", reset=reset), BrokenArchive) for reset in (False, True)),
+        *((Fault(cut=500, reset=True), BrokenArchive), (Fault(cut=500, framing="close", reset=True), BrokenArchive)),
     ],
     ids=str,
 )

@@ -29,13 +29,7 @@ def archive_of(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "events"),
     [
-        (b"", 0),
-        (b"{}", 1),
-        (b"{}\n", 1),
-        (b"{}\n{}", 2),
-        (b"\n", 0),
-        (b"\n\n", 0),
-        (b"{}\n\n", 1),
+        *[(b"", 0), (b"{}", 1), (b"{}\n", 1), (b"{}\n{}", 2), (b"\n", 0), (b"\n\n", 0), (b"{}\n\n", 1)],
         (b" \n{}\n \t\r\n{}\n\x0b\x0c", 2),
         (b" {}\n  {}  \n  ", 2),
         (b"{}\n\0\n", 2),
