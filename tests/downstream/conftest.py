@@ -42,6 +42,8 @@ class Warehouse:
             "DOWNSTREAM_DB": str(self.database),
             "DBT_TARGET_PATH": str(self.shared / f"target {variables}"),
             "DBT_LOG_PATH": str(self.shared / "logs"),
+            "DBT_LOG_LEVEL_FILE": "none",
+            "DBT_WRITE_JSON": "false",
         }
         assert self.worker.stdin
         assert self.worker.stdout

@@ -29,7 +29,7 @@ from tests.functions import functions
 
 ROOT = Path(__file__).resolve().parents[2]
 DESCRIPTION: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text(encoding="utf-8"))
-EXAMPLES = 100
+EXAMPLES = 25
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
