@@ -8,10 +8,12 @@ who says that it has landed has.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from local.azurite import Azurite
 from local.simulator import Gate
@@ -21,13 +23,24 @@ from tests.faults.exports import DAY
 from tests.faults.scene import Files, Scene
 from tests.faults.storage_proxy import Fault, Rule, StorageProxy, at
 
-STEPS = ("stage", "commit", "put manifest", "tidy", "delete")
-"""The steps at which a process that goes on can matter to the day; at the others it can to its status at most."""
-WRITES = ("commit", "put manifest", "delete")
-"""The writes of which the same is true, when one arrives late."""
-OTHERS = [pytest.param(step, marks=pytest.mark.soak) for step in ("acquire", "put status", "put log", "release")]
 POSITIONS = {"ahead": "", "beside": "put manifest", "behind": "stage"}
 """Where the successor stands, by the step before which it waits."""
+STEPS = ("stage", "commit", "put manifest", "tidy", "delete", "acquire", "put status", "put log", "release")
+SAMPLE = {
+    ("stage", "behind"),
+    ("commit", "beside"),
+    ("put manifest", "ahead"),
+    ("put manifest", "behind"),
+    ("tidy", "beside"),
+    ("delete", "ahead"),
+}
+"""Steps that matter to the day, each with one position or two. `test_model.py` goes through all interleavings."""
+
+
+def everywhere(steps: Iterable[str]) -> list[ParameterSet]:
+    """Each step with each position; for `make soak` alone where it is not in the sample."""
+    places = product(steps, POSITIONS)
+    return [pytest.param(*place, marks=() if place in SAMPLE else pytest.mark.soak) for place in places]
 
 
 def at_step(step: str, fault: Fault) -> Rule:
@@ -70,8 +83,7 @@ def assert_honest(code: int, proxy: StorageProxy) -> None:
     assert (code == 0) == proxy.landed(DAY)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("step", [*STEPS, *OTHERS])
+@pytest.mark.parametrize(("step", "position"), everywhere(STEPS))
 def test_frozen_and_woken(step: str, position: str, scene: Scene, successors: StorageProxy) -> None:
     """The process stops at a step, and goes on once another has displaced it."""
     scene.land()
@@ -103,8 +115,7 @@ def test_frozen_and_woken(step: str, position: str, scene: Scene, successors: St
     scene.assert_heals()
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("step", [*WRITES, *OTHERS])
+@pytest.mark.parametrize(("step", "position"), everywhere(step for step in STEPS if step not in ("stage", "tidy")))
 def test_killed_and_its_write_arrives_late(step: str, position: str, scene: Scene, successors: StorageProxy) -> None:
     """The process is gone, but the network still holds what it has sent."""
     scene.land()

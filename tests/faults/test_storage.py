@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,10 @@ def scene(scene: Scene) -> Scene:
     return scene
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_fault_that_passes_is_not_felt(step: str, scene: Scene) -> None:
-    """503, 500, a request and an answer that get lost: asked again, and the day lands, once."""
-    for fault in (BUSY, BROKEN, DROPPED, LOST):
+@pytest.mark.parametrize(("step", "not_done"), [*zip(STEPS, cycle((BUSY, BROKEN, DROPPED)), strict=False)])
+def test_a_fault_that_passes_is_not_felt(step: str, not_done: Fault, scene: Scene) -> None:
+    """An answer that gets lost, at each step; and 503, 500 or a lost request: asked again, and the day lands, once."""
+    for fault in (LOST, not_done):
         scene.grow()
         scene.proxy.rule = at(step, fault)
         code, output = scene.run()
@@ -58,8 +59,14 @@ def test_a_fault_that_passes_is_not_felt(step: str, scene: Scene) -> None:
         assert not scene.reader.is_locked(DAY)
 
 
-@pytest.mark.parametrize("step", ["acquire", "put status", "stage", "list", "commit"])
-@pytest.mark.parametrize(("fault", "error"), [(BUSY, "StorageUnavailable"), (FORBIDDEN, "StorageDenied")])
+@pytest.mark.parametrize(
+    ("step", "fault", "error"),
+    [
+        pytest.param(step, fault, error, marks=() if (nth + kind) % 2 else pytest.mark.soak)
+        for nth, step in enumerate(["acquire", "put status", "stage", "list", "commit"])
+        for kind, (fault, error) in enumerate([(BUSY, "StorageUnavailable"), (FORBIDDEN, "StorageDenied")])
+    ],
+)
 def test_a_fault_that_stays_before_the_manifest_changes_nothing(
     step: str, fault: Fault, error: str, scene: Scene
 ) -> None:
