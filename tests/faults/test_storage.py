@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from itertools import cycle
 from pathlib import Path
 
@@ -229,9 +229,8 @@ def test_a_lease_that_is_lost_in_mid_run(scene: Scene) -> None:
     with tries.export(scene.proxied, day := DAY.isoformat(), patches=quick) as attempt:
         gate.wait_until_reached()
         tries.break_lock(scene.container, DAY)
-        renewals = len(scene.proxy.requests)
-        while "renew" not in [asked.step for asked in scene.proxy.requests[renewals:]]:
-            time.sleep(0.02)
+        answers = scene.proxy.answers
+        tries.wait_until(lambda: any(a.step == "renew" and status != HTTPStatus.OK for a, status in [*answers]))
         gate.open()
         code, output = attempt.end(), attempt.output()
     assert (code, f"Displaced: Another try has taken {day} over" in output) == (1, True)
