@@ -176,13 +176,17 @@ def test_a_log_line_says_who_changed_or_was_refused(caplog: pytest.LogCaptureFix
         assert line == {"event": event, "caller": caller, "method": "POST", "status": code} | facts
     answer("GET", READER)
     assert events(caplog) == []
-    answer("GET", {})
+    page = routes.answer(request("GET", {"Accept": "text/html"}), lambda: as_json(200, {}), ENTRA)
+    assert (page.status_code, b"/.auth/logout" in page.get_body()) == (401, False), "nobody is there to sign out"
     assert [line["event"] for line in events(caplog)] == ["http_refused"]
 
 
-def test_a_failure_is_logged_with_its_caller(caplog: pytest.LogCaptureFixture) -> None:
-    def fail() -> func.HttpResponse:
-        raise StorageUnavailable("The storage account does not answer.")
+@pytest.mark.parametrize(("error", "code"), [(StorageUnavailable("It does not answer."), 503), (KeyError("a"), 500)])
+def test_a_failure_is_logged_with_its_caller(caplog: pytest.LogCaptureFixture, error: Exception, code: int) -> None:
+    """Only what may pass is called unavailable."""
 
-    assert routes.answer(request("POST", WRITER), fail, ENTRA).status_code == 503
+    def fail() -> func.HttpResponse:
+        raise error
+
+    assert routes.answer(request("POST", WRITER), fail, ENTRA).status_code == code
     assert [line["event"] for line in events(caplog)] == ["http_failed", "http_refused"]

@@ -125,7 +125,7 @@ MALFORMED: dict[str, list[str]] = {
     "EXPORT_HTTP_AUTH": ["anonymous"],
     "EXPORT_WINDOW_HOURS": ["0", "25"],
     "EXPORT_MAX_ATTEMPTS": ["0"],
-    "EXPORT_RETRY_SECONDS": ["-1", "1,5", "nan", "1_0"],
+    "EXPORT_RETRY_SECONDS": ["-1", "60.1", "1,5", "nan", "1_0"],
     "EXPORT_READ_TIMEOUT_SECONDS": ["0", "inf", "ten minutes"],
 }  # fmt: skip
 WRONG = [(name, value) for name, values in MALFORMED.items() for value in values]
