@@ -247,7 +247,7 @@ class Container:
             try:
                 return Lease(self._client.get_blob_client(name).acquire_lease(lease_duration=seconds), name)
             except HttpResponseError as error:
-                if code_of(error) not in ("LeaseAlreadyPresent", "LeaseIsBreakingAndCannotBeAcquired"):
+                if KINDS.get(code_of(error)) != "race":
                     raise
                 return None
 

@@ -29,7 +29,7 @@ from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.runs.poison import report_undecodable
 from shared.runs.runs import MAX_FAILURES, Runs
-from shared.storage.queue import Queue, open_queue
+from shared.storage.queue import PEEKED, Queue, open_queue
 from shared.web import routes
 from tests.doubles.memory import MemoryClient
 from tests.faults.reader import Reader
@@ -390,6 +390,15 @@ class TestMessages:
         work(app, Order(NEWEST, "a-run", "http"))
         assert word(app) == "complete"
 
+    def test_failures_of_the_run_before_do_not_count(self, app: App, simulator: Simulator) -> None:
+        """A message without a run begins anew."""
+        before = RunStatus(NEWEST, RunState.FAILED, "old", "timer", failures=MAX_FAILURES)
+        app.container.put(app.settings.names.status(NEWEST), before.to_json(), {}, over=None)
+        simulator.stop()
+        with pytest.raises(TransientError):
+            work(app, Order(NEWEST))
+        simulator.start()
+
     def test_a_transient_error_brings_it_back(self, app: App, simulator: Simulator) -> None:
         """The same run goes on with its next delivery."""
         simulator.stop()
@@ -567,6 +576,15 @@ class TestGiveUp:
         app.runs.give_up(order.to_message())
         assert (word(app), self.failures(caplog)) == ("queued", [])
 
+    @pytest.mark.parametrize("status", [("expired", "r", "queue"), ("failed", "of-a-laptop", "cli")])
+    def test_none_of_its_own(self, app: App, caplog: pytest.LogCaptureFixture, status: tuple[str, str, str]) -> None:
+        """The day has expired meanwhile; or the message has no run, and the latest one came from elsewhere."""
+        state, run_id, trigger = status
+        name = app.settings.names.status(NEWEST)
+        app.container.put(name, RunStatus(NEWEST, RunState(state), run_id, trigger).to_json(), {}, over=None)
+        app.runs.give_up(Order(NEWEST, "r" if run_id == "r" else "").to_message())
+        assert (word(app), self.failures(caplog)) == (state, [])
+
     def test_alive(self, app: App, order: Order, container: ContainerClient, caplog: pytest.LogCaptureFixture) -> None:
         """Somebody holds the lock."""
         lease = container.get_blob_client(app.settings.names.status(NEWEST)).acquire_lease(15)
@@ -612,10 +630,14 @@ class TestPoisonQueue:
 
     def reported(self, client: QueueClient, azurite: Azurite, caplog: pytest.LogCaptureFixture) -> list[object]:
         """What a look into the queue reports."""
+
+        def hide_another(_: float) -> None:
+            client.receive_message(visibility_timeout=600)
+
         caplog.clear()
         environ = {"AzureWebJobsStorage": azurite.connection_string}
         with open_queue(environ, str(client.queue_name), in_azure=False) as queue:
-            report_undecodable(queue, sleep=lambda _: None)
+            report_undecodable(queue, sleep=hide_another)
         lines = events_of(caplog, "run_failed")
         assert {line["error_type"] for line in lines} <= {"InvalidMessage"}
         return [line["error_message"] for line in lines]
@@ -632,7 +654,8 @@ class TestPoisonQueue:
         """Whether it lies there or the host holds it; and never what it says."""
         assert self.reported(client, azurite, caplog) == [], "no queue, no message"
         client.create_queue()
-        client.send_message("e30=")
+        for _ in range(PEEKED + 1):
+            client.send_message("e30=")
         assert self.reported(client, azurite, caplog) == [], "the host hands it to the function"
         client.clear_messages()
         for _ in range(2):

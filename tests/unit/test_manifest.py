@@ -206,9 +206,10 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
         Manifest.from_json(data, NAME)
 
 
-def test_a_later_version_is_refused_and_says_so() -> None:
-    with pytest.raises(InvalidManifest, match="has version 2, this app knows 1"):
-        Manifest.from_json(with_figure(version=2), NAME)
+@pytest.mark.parametrize("version", [0, 2])
+def test_another_version_is_refused_and_says_so(version: int) -> None:
+    with pytest.raises(InvalidManifest, match=f"has version {version}, this app knows 1"):
+        Manifest.from_json(with_figure(version=version), NAME)
 
 
 values = st.recursive(
@@ -278,7 +279,14 @@ def test_what_is_no_status_is_refused(data: bytes) -> None:
 
 
 def test_an_error_of_a_run_is_named_as_users_see_it() -> None:
+    """However long it is, the rest of the status is read."""
     assert RunError.of(BadRequest("words")) == RunError("BadRequest", "words")
+    long = RunStatus(NOV_4, RunState.FAILED, "run", "http", error=RunError("BadRequest", "w" * 5000))
+    assert RunStatus.from_json(long.to_json()) == replace(long, error=RunError("BadRequest", "w" * 4000))
+
+
+def test_warnings_too_long_for_metadata_are_counted_there() -> None:
+    assert replace(EXAMPLE, warnings=("w" * 100,) * 20).metadata()["warnings"] == '["20 warnings"]'
 
 
 def test_a_status_changes_at_a_moment() -> None:

@@ -122,7 +122,8 @@ def test_no_exception_of_azure_gets_through(kind: type[Exception]) -> None:
 
 
 ANSWERS: dict[type[ExportError], str] = {
-    ConditionNotMet: "404 BlobNotFound, 409 BlobAlreadyExists, 412 ConditionNotMet, 412 LeaseLost",
+    ConditionNotMet: "404 BlobNotFound, 409 BlobAlreadyExists, 409 LeaseIsBreakingAndCannotBeAcquired, "
+    "412 ConditionNotMet, 412 LeaseLost",
     StorageDenied: "400 InvalidHeaderValue, 401 InvalidAuthenticationInfo, 403 AuthorizationPermissionMismatch, "
     "403 UnauthorizedBlobOverwrite, 404 ContainerNotFound, 404 , 409 BlobImmutableDueToPolicy, 409 BlobArchived, "
     "409 SomethingNew, 412 LeaseIdMissing, 412 SomethingNew",
