@@ -5,6 +5,7 @@ interpreter lock. Gzip headers and trailers are read here, because ISA-L reports
 (FHCRC) is split over two pieces.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -28,7 +29,7 @@ _IsalError = cast("type[Exception]", igzip_lib.IsalError)
 _MAGIC = b"\x1f\x8b\x08"  # the third byte is the method: there is only deflate (RFC 1952)
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT, _RESERVED = 0x02, 0x04, 0x08, 0x10, 0xE0
 _LONGEST_TEXT = 256 * 1024
-_SPACE = 0x20
+_SPACE, _PRINTED = 0x20, re.compile(rb"\S")
 _MOST_16, _MOST_32 = 0xFFFF, 0xFFFFFFFF
 
 
@@ -134,15 +135,22 @@ class EventCount:
     def add(self, piece: bytes) -> None:
         """Count the next piece."""
         start = 0
-        # `find` jumps from newline to newline. Looking at each byte would take several times as long.
-        while (end := piece.find(b"\n", start)) >= 0:
-            # Most lines begin with a printable character, so the rest of the line does not matter.
-            if self._last_line or piece[start] > _SPACE or piece[start:end].strip():
-                self._ended += 1
+        while start < len(piece):
+            if not self._last_line:
+                # Most lines begin with a printable character. Blank lines are passed over all at once.
+                if piece[start] <= _SPACE:
+                    printed = _PRINTED.search(piece, start)
+                    if printed is None:
+                        return
+                    start = printed.start()
+                self._last_line = True
+            # `find` jumps from newline to newline. Looking at each byte would take several times as long.
+            end = piece.find(b"\n", start)
+            if end < 0:
+                return
+            self._ended += 1
             self._last_line = False
             start = end + 1
-        if not self._last_line:
-            self._last_line = bool(piece[start:].strip())
 
     @property
     def total(self) -> int:
