@@ -77,7 +77,7 @@ class Replaced:
 
     def __str__(self) -> str:
         if self.try_id is None:
-            return f"{self.day}: removed, because it has no manifest any more"
+            return f"{self.day}: removed, because it no longer has a manifest"
         problems = f", {self.problems:,} of them with a problem" if self.problems else ""
         return f"{self.day}: {self.events:,} events of try {self.try_id}{problems}"
 
@@ -108,7 +108,7 @@ class EventsTable:
                 try:
                     replaced = self._update_day(source, day)
                 except _ERRORS as error:
-                    yield TableError(f"{day} is as it was before: {type(error).__name__}: {error}")
+                    yield TableError(f"{day} was not changed: {type(error).__name__}: {error}")
                 else:
                     if replaced:
                         yield replaced
@@ -325,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--mirror", type=Path, metavar="FOLDER", help="read this mirror, not the app's container")
     parser.add_argument("--optimize", action="store_true", help="then merge small files")
-    parser.add_argument("--vacuum", action="store_true", help="then delete files that nobody has needed for 7 days")
+    parser.add_argument("--vacuum", action="store_true", help="then delete files unused for 7 days")
     options = parser.parse_args(arguments)
     _return_memory()
     try:

@@ -208,7 +208,7 @@ class _Mirror:
         fits = len(file.name.rpartition("/")[2]) <= LONGEST_NAME
         if not (ours and fits and self._is_inside(file.name)):
             raise _BadNameError(
-                f"{manifest.date}: its manifest lists {file.name!r}, which is no event file of the day."
+                f"{manifest.date}: its manifest lists {file.name!r}, which is not an event file of the day."
             )
 
     def _is_inside(self, name: str) -> bool:
@@ -298,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns 0 if the folder is up to date, 1 if a day is not, 2 for wrong usage or settings, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="python -m downstream.mirror", description=__doc__, epilog=SOURCES)
-    parser.add_argument("folder", type=Path, help="where to: created if missing")
+    parser.add_argument("folder", type=Path, help="the target folder; created if missing")
     parser.add_argument("--from", dest="first", metavar="DAY", default="0001-01-01", help="the first day; default: all")
     parser.add_argument("--to", dest="last", metavar="DAY", default="9999-12-31", help="the last day; default: all")
     options = parser.parse_args(arguments)

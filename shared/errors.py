@@ -185,7 +185,7 @@ class BadCredentials(PermanentError):
 class BadRequest(PermanentError):
     """Amplitude answered 400, for a reason other than size."""
 
-    advice = f"Fix the cause that Amplitude's own words in the message name. {_AGAIN}"
+    advice = f"Fix the cause: the message quotes Amplitude's answer. {_AGAIN}"
 
 
 class ExportTooLarge(PermanentError):
@@ -220,7 +220,7 @@ class UnsupportedArchive(PermanentError):
 
 @dataclass(eq=False)
 class FewerEvents(PermanentError):
-    """The export would remove events of the landed day, or is of another project; the landed day was kept.
+    """The export would remove events from the landed day, or belongs to another project; the landed day stays.
 
     `landed`, `exported`: events. `lost_hours`: hours that had events and have none now. `landed_project`,
     `exported_project`: set where they differ.
@@ -239,18 +239,18 @@ class FewerEvents(PermanentError):
     )
 
     def difference(self, thousands: str = "") -> str:
-        """What was found, in one sentence. `thousands`: separates the digits of large numbers."""
+        """What was found, in a text for users. `thousands`: separates the digits of large numbers."""
         landed, exported = (f"{count:,}".replace(",", thousands) for count in (self.landed, self.exported))
         if self.landed_project != self.exported_project:
             return (
-                f"{landed} events of project {self.landed_project} have landed, the export holds "
+                f"{landed} events of project {self.landed_project} have landed. The export has "
                 f"{exported} of project {self.exported_project}. Do the keys belong to the right project?"
             )
         lost = ""
         if self.exported >= self.landed and self.lost_hours:
             hours = ", ".join(map(str, self.lost_hours))
             lost = f", but none in hour {hours}, which had some"
-        return f"{landed} events have landed, the export holds {exported}{lost}."
+        return f"{landed} events have landed. The export has {exported}{lost}."
 
     def __str__(self) -> str:
         return (
@@ -271,7 +271,7 @@ class FewerEvents(PermanentError):
 
 
 class StorageDenied(PermanentError):
-    """The storage account refuses: no permission, no such container or account, or a lease or policy that forbids it.
+    """The storage account refuses: no permission, no such container or account, or a lease or policy forbids it.
 
     `code` is the storage's own word for it; empty where it gave none.
     """
@@ -287,7 +287,7 @@ class StorageDenied(PermanentError):
 
 
 class InvalidManifest(PermanentError):
-    """A manifest or status blob that this version of the app cannot read."""
+    """A manifest or status blob cannot be read by this version of the app."""
 
     advice = (
         "If an older version of the app was deployed over a newer one, deploy the newer one. Otherwise restore the "

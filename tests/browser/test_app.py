@@ -139,7 +139,7 @@ def test_fewer_events_take_a_days_place_only_after_a_question_that_names_the_num
     asked = len(simulator.requests)
     section.get_by_role("button", name="Replace …").click()
     dialog = page.get_by_role("dialog", name="Replace the landed day?")
-    expect(dialog).to_contain_text(f"{totals['events']:,} events have landed, the export holds {had:,}.")
+    expect(dialog).to_contain_text(f"{totals['events']:,} events have landed. The export has {had:,}.")
     keep = dialog.get_by_role("button", name=f"Keep the {totals['events']:,} events")
     expect(keep).to_be_focused()  # Enter alone changes nothing
     keep.click()

@@ -196,7 +196,7 @@ def test_a_damaged_file_fails_its_day_and_no_other(landed: Landed, target: str, 
 
     failed, done = update(target, landed)
     assert isinstance(failed, TableError)
-    assert f"{MONDAY} is as it was before" in str(failed)
+    assert f"{MONDAY} was not changed" in str(failed)
     assert damaged["name"] in str(failed)
     assert done == Replaced(TUESDAY, "00000003", 5, 0)
     assert days(target) == [(MONDAY, "00000001", 5), (TUESDAY, "00000003", 5)]
@@ -358,7 +358,7 @@ def test_the_command_names_the_day_that_failed(landed: Landed, target: str, caps
     assert main([target, "--mirror", str(landed.folder)]) == 1
     said = capsys.readouterr()
     assert said.out == f"{TUESDAY}: 2 events of try 00000001, 1 of them with a problem\n"
-    assert said.err.startswith(f"TableError: {WEDNESDAY} is as it was before: TableError: {file['name']}")
+    assert said.err.startswith(f"TableError: {WEDNESDAY} was not changed: TableError: {file['name']}")
     assert main([target]) == 2
     assert "EXPORT_STORAGE" in capsys.readouterr().err
 

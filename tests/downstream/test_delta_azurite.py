@@ -206,7 +206,7 @@ def test_two_commands_at_once(make_lake: Any) -> None:  # noqa: ANN401
 
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted("".join(out for out, _ in said).splitlines()) == [
-        "2025-11-02: removed, because it has no manifest any more",
+        "2025-11-02: removed, because it no longer has a manifest",
         "2025-11-03: 10 events of try 00000004",
         "2025-11-05: 5 events of try 00000005",
     ]

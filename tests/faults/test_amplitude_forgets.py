@@ -57,10 +57,10 @@ def swap_the_keys(simulator: Simulator) -> None:
 
 
 LOSSES: dict[Callable[[Simulator], None], list[str]] = {
-    forget_all: ["800 events have landed", "holds 0"],
-    forget_half: ["800 events have landed", "holds 408"],
-    forget_one_event: ["800 events have landed", "holds 799"],
-    forget_an_hour: ["800 events have landed", "holds 1500", "none in hour 11"],
+    forget_all: ["800 events have landed", "The export has 0"],
+    forget_half: ["800 events have landed", "The export has 408"],
+    forget_one_event: ["800 events have landed", "The export has 799"],
+    forget_an_hour: ["800 events have landed", "The export has 1500", "none in hour 11"],
     swap_the_keys: ["800 events of project 187520", "800 of project 999999", "keys"],
 }
 HOW_TO_GO_ON = ["stays as it is", f"POST /api/exports/{DAY}?replace=true"]

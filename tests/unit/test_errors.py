@@ -24,12 +24,12 @@ def test_each_error_is_transient_or_permanent(error: type[ExportError]) -> None:
 def test_errors_carry_their_figures() -> None:
     """The message is made from them, so nobody has to read them back from it."""
     fewer = FewerEvents(date(2025, 11, 4), 1500, 1200, lost_hours=[1])
-    assert "1500 events have landed, the export holds 1200." in str(fewer)
+    assert "1500 events have landed. The export has 1200." in str(fewer)
     assert fewer.details == {
         "landed": 1500,
         "exported": 1200,
         "lost_hours": [1],
-        "difference": "1,500 events have landed, the export holds 1,200.",
+        "difference": "1,500 events have landed. The export has 1,200.",
     }
     broken = BrokenArchive("Cut.")
     broken.attempts = 5

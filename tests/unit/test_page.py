@@ -116,7 +116,7 @@ def test_a_landed_day_whose_latest_run_failed_shows_both() -> None:
     opened = Parsed(section(MONTH, SATURDAY)).text
     assert "complete" in opened
     assert "latest run failed" in opened
-    assert "the export holds 198256" in opened
+    assert "The export has 198256" in opened
     assert "What to do:" in opened
 
 
@@ -406,13 +406,13 @@ def files(events: Mapping[int, int], project: str = "187520") -> list[LandedFile
 @pytest.mark.parametrize(
     ("old", "new", "question"),
     [
-        (files({0: 1200, 1: 300}), files({0: 1200}), "1,500 events have landed, the export holds 1,200."),
-        (files({0: 9}), files({0: 0}), "9 events have landed, the export holds 0."),
-        (files({0: 9, 1: 9}), files({0: 20}), "18 events have landed, the export holds 20, but none in hour 1,"),
+        (files({0: 1200, 1: 300}), files({0: 1200}), "1,500 events have landed. The export has 1,200."),
+        (files({0: 9}), files({0: 0}), "9 events have landed. The export has 0."),
+        (files({0: 9, 1: 9}), files({0: 20}), "18 events have landed. The export has 20, but none in hour 1,"),
         (
             files({0: 9}),
             files({0: 10}, "1"),
-            "9 events of project 187520 have landed, the export holds 10 of project 1",
+            "9 events of project 187520 have landed. The export has 10 of project 1",
         ),
     ],
 )
