@@ -168,8 +168,7 @@ def test_the_emulator_ignores_where_a_listing_is_to_start(make_lake: Any, azurit
     assert all(isinstance(outcome, TableError) and "Invalid table version" in str(outcome) for outcome in outcomes)
 
 
-@pytest.mark.parametrize("carried_out", [False, True])
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(("number", "carried_out"), [(1, True), (2, False)])
 def test_killed_at_a_write(make_lake: Any, proxy: StorageProxy, number: int, *, carried_out: bool) -> None:  # noqa: ANN401
     """At the rows of a day and at its commit. Every day is committed once in all."""
     reached = kill_and_go_on(make_lake(), proxy, number, writes_only=True, carried_out=carried_out)
