@@ -66,7 +66,7 @@ def test_a_range_goes_on_past_a_failed_day_and_missing_skips_what_has_landed(
     assert f"{second} BadCredentials" in done.stderr
     assert "2 of 3 days exported" in done.stderr
     checked = exports.cli("coverage", *span, "--check", "--json")
-    assert checked.returncode == 1
+    assert (checked.returncode, exports.cli("coverage", *span).returncode) == (1, 0), "only --check judges"
     assert [row["status"] for row in json.loads(checked.stdout)["days"]] == ["complete", "failed", "complete"]
     simulator.rule, asked_before = (lambda _: None), len(simulator.requests)
     assert exports.cli("export", *span, "--missing").returncode == 0

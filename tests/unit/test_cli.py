@@ -79,13 +79,13 @@ def test_settings_that_are_missing_are_2_and_named_in_one_message(capsys: pytest
     "arguments",
     [
         ["coverage", "--from", "2025-11-05", "--to", "2025-11-04"],
-        ["coverage", "--from", "2020-01-01"],
+        ["coverage", "--from", "2024-01-01", "--to", "2025-01-01"],
         ["export", "--from", "2025-11-05", "--to", "2025-11-04"],
         ["export", "--from", "2025-11-05", "--to", "2999-01-01"],
     ],
 )
-def test_a_range_that_is_none_is_2(arguments: list[str]) -> None:
-    assert main(arguments) == 2
+def test_a_range_that_is_none_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main(arguments), "InvalidDate" in capsys.readouterr().err) == (2, True)
 
 
 def test_the_first_days_of_the_calendar_are_no_crash(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +100,7 @@ def test_the_environment_wins_over_dotenv_and_that_over_local_settings(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (elsewhere / "local.settings.json").write_text('{"Values": {"A": "json", "B": "json", "C": "json", "D": 5}}')
-    (elsewhere / ".env").write_text("A=dotenv\nB=dot$env\nE=\n")
+    (elsewhere / ".env").write_text("A=dotenv\nB=dot$env\nE=\n", encoding="utf-8-sig")
     monkeypatch.setenv("A", "environment")
     found = find_settings(elsewhere)
     assert [found[name] for name in "ABCDE"] == ["environment", "dot$env", "json", "5", ""]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.names import CONTENT_TYPES, Format, Kind, Names, without_try_id
+from shared.names import CONTENT_TYPES, Format, Kind, Names, is_safe, without_try_id
 
 NOV_4 = date(2025, 11, 4)
 
@@ -15,6 +15,11 @@ tokens = st.text("0123456789abcdef", min_size=8, max_size=8)
 stems = st.builds("{}_2025-11-04_{}_{}".format, st.integers(0), st.integers(0, 23), st.integers(0))
 formats = st.sampled_from(sorted(CONTENT_TYPES))
 kinds: list[Kind] = ["events", "manifests", "status", "logs"]
+
+
+@pytest.mark.parametrize(("name", "safe"), [("a..b/c", True), ("a\\..\\b", False), ("a//b", False), ("a/.", False)])
+def test_a_name_is_safe_where_no_client_makes_another_of_it(name: str, *, safe: bool) -> None:
+    assert is_safe(name) == safe
 
 
 def test_names_are_those_that_users_know() -> None:

@@ -71,6 +71,11 @@ def test_short_secrets_are_masked_and_hide_nothing_else() -> None:
     assert Redaction(("key",)).words("your key; KEYS are elsewhere", 300) == "your ***; KEYS are elsewhere"
 
 
+def test_eight_characters_of_a_secret_in_a_row_are_too_many() -> None:
+    found = Redaction(["ab1cd2ef3gh4ij5"]).finds
+    assert (found("b1cd2ef3"), found("b1cd2ef")) == (True, False)
+
+
 def test_tags_that_never_end_take_linear_time() -> None:
     """A header may have 64 KiB of them."""
 

@@ -143,6 +143,8 @@ def test_what_the_storage_answers(answer: str, becomes: type[ExportError]) -> No
     assert "read" in str(error)
     assert "name" in str(error)
     assert code in str(error)
+    denied = becomes is StorageDenied and status in ("401", "403")
+    assert ("Storage Blob Data Contributor" in str(error)) == denied
 
 
 def test_each_error_code_of_the_library_has_its_row() -> None:
