@@ -46,20 +46,11 @@ class Landed:
             for part, content in enumerate(parts)
         ]
         manifest = {
-            "version": 1,
-            "date": day.isoformat(),
-            "status": "complete" if files else "empty",
-            "run_id": f"run-{attempt}",
-            "try": attempt,
-            "trigger": "timer",
-            "region": "eu",
-            "started_at": finished_at.isoformat(),
-            "finished_at": finished_at.isoformat(),
-            "requests": [],
-            "files": files,
+            "version": 1, "date": day.isoformat(), "status": "complete" if files else "empty",
+            "run_id": f"run-{attempt}", "try": attempt, "trigger": "timer", "region": "eu",
+            "started_at": finished_at.isoformat(), "finished_at": finished_at.isoformat(),
+            "requests": [], "files": files, "ignored": [], "warnings": [],
             "empty_hours": [hour for hour in range(24) if hour not in hours],
-            "ignored": [],
-            "warnings": [],
             "totals": {
                 "files": len(files),
                 "bytes": sum(file["bytes"] for file in files),
@@ -68,7 +59,7 @@ class Landed:
             },
             "volume": None,
             "changes": {"added": len(files), "changed": 0, "removed": 0, "unchanged": 0},
-        }
+        }  # fmt: skip
         path = self.manifest(day)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(manifest))

@@ -61,15 +61,10 @@ def test_bad_lines_are_rejected_by_name_and_everything_else_loads(built: Warehou
     rejected = built.rows("from staging.rejected_events select * where export_date = '2025-11-05' order by line_number")
     assert [(number, text + b"\n") for *_, number, _, text in rejected] == list(enumerate(BAD, 3))
     assert [row[4].rpartition(": ")[2] for row in rejected] == [
-        "no low surrogate in string.",
-        "invalid escaped character in string.",
-        "unexpected control character in string.",
-        "unexpected control character in string.",
-        f"not UTF-8 at byte {BAD[4].index(0xFF) + 1}",
-        f"not UTF-8 at byte {BAD[5].index(0xED) + 1}",
-        "unexpected character.",
-        "unexpected content after document.",
-        "not an object but ARRAY",
+        *["no low surrogate in string.", "invalid escaped character in string."],
+        *["unexpected control character in string."] * 2,
+        *[f"not UTF-8 at byte {BAD[4].index(0xFF) + 1}", f"not UTF-8 at byte {BAD[5].index(0xED) + 1}"],
+        *["unexpected character.", "unexpected content after document.", "not an object but ARRAY"],
     ]
     assert f"Not an event, 2025-11-05: {rejected[0][2]}, line 3: " in built.said[0]
 

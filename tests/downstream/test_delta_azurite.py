@@ -27,10 +27,10 @@ from downstream.source import ContainerSource
 from local.azurite import Azurite
 from shared.settings import load_storage_settings
 from tests.downstream.conftest import ROOT
-from tests.downstream.landed import Landed, hour_of_events
+from tests.downstream.landed import TUESDAY, WEDNESDAY, Landed, hour_of_events
 from tests.faults.storage_proxy import Asked, Fault, StorageProxy, at_any, killed_by
 
-MONDAY, TUESDAY, WEDNESDAY = date(2025, 11, 3), date(2025, 11, 4), date(2025, 11, 5)
+MONDAY = date(2025, 11, 3)
 MORNING, EVENING = hour_of_events(TUESDAY, 9, 5), hour_of_events(TUESDAY, 20, 5)
 NEW = {MONDAY: ("00000004", 10), TUESDAY: ("00000002", 5), WEDNESDAY: ("00000005", 5)}
 OLD = {date(2025, 11, 2): ("00000003", 5), MONDAY: ("00000001", 5), TUESDAY: ("00000002", 5)}
@@ -78,9 +78,8 @@ class Lake:
     def days(self) -> dict[date, tuple[str, int]]:
         """Each day's try and number of rows; a day of two tries fails."""
         found: dict[date, tuple[str, int]] = {}
-        grouped = (
-            self.table().to_pyarrow_table(columns=["export_date", "export_try"]).group_by(["export_date", "export_try"])
-        )
+        columns = ["export_date", "export_try"]
+        grouped = self.table().to_pyarrow_table(columns=columns).group_by(columns)
         for row in grouped.aggregate([([], "count_all")]).to_pylist():
             assert row["export_date"] not in found
             found[row["export_date"]] = row["export_try"], row["count_all"]

@@ -7,9 +7,7 @@ import pytest
 
 from examples.events_per_hour import events_by_hour, main
 from local.simulator.events import events_in_hour
-from tests.downstream.landed import Landed, hour_of_events
-
-TUESDAY = date(2025, 11, 4)
+from tests.downstream.landed import TUESDAY, Landed, hour_of_events
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,9 @@ from downstream import source
 from downstream.mirror import WORK, Copied, MirrorError, Range, mirror
 from local.azurite import Azurite
 from tests.downstream.conftest import ROOT
-from tests.downstream.landed import Landed, hour_of_events
+from tests.downstream.landed import THURSDAY, TUESDAY, WEDNESDAY, Landed, hour_of_events
 
-TUESDAY = date(2025, 11, 4)
-WEDNESDAY = date(2025, 11, 5)
-THURSDAY = date(2025, 11, 6)
-MORNING = hour_of_events(TUESDAY, 9, 5)
-EVENING = hour_of_events(TUESDAY, 20, 5)
+MORNING, EVENING = hour_of_events(TUESDAY, 9, 5), hour_of_events(TUESDAY, 20, 5)
 ODD_BLOCK = gzip.compress(MORNING)[:10] + b"\xff" * 20
 
 
@@ -50,6 +45,15 @@ def names(folder: Path) -> set[str]:
 def listed(landed: Landed, *manifests: dict[str, Any]) -> set[str]:
     days = {landed.manifest(manifest["date"]).relative_to(landed.folder).as_posix() for manifest in manifests}
     return days | {file["name"] for manifest in manifests for file in manifest["files"]}
+
+
+def complaint(container: ContainerClient, here: Path) -> str:
+    """What is said of the day that is not copied: it is skipped, or the reader of manifests refuses it."""
+    try:
+        (said,) = mirror(container, here, "web-").days_skipped
+    except MirrorError as error:
+        said = str(error)
+    return said
 
 
 def test_holds_what_manifests_list_and_nothing_else(container: ContainerClient, there: Landed, tmp_path: Path) -> None:
@@ -144,19 +148,14 @@ def test_a_file_that_is_no_gzip_stops_no_other_day(
     path = there.folder / manifest["files"][0]["name"]
     path.write_bytes(path.read_bytes() if stored in (b"twice", b"large") else stored)
     if stored == b"twice":
-        manifest |= {"files": manifest["files"] * 2, "totals": {"files": 2, "bytes": 2 * len(MORNING), "events": 10}}
-        manifest["totals"]["download_bytes"] = 0
-        there.manifest(TUESDAY).write_text(json.dumps(manifest))
+        totals = {"files": 2, "bytes": 2 * len(MORNING), "events": 10, "download_bytes": 0}
+        there.manifest(TUESDAY).write_text(json.dumps(manifest | {"files": manifest["files"] * 2, "totals": totals}))
     if stored == b"large":
         monkeypatch.setattr(source, "DOCUMENT_BYTES", 10_000)
         there.manifest(TUESDAY).write_text(json.dumps(manifest) + " " * 10_000)
     upload(container, there)
 
-    try:
-        (said,) = mirror(container, tmp_path / "here", "web-").days_skipped
-    except MirrorError as error:
-        said = str(error)
-    assert "2025-11-04" in said
+    assert "2025-11-04" in complaint(container, tmp_path / "here")
     assert names(tmp_path / "here") == listed(there, wednesday)
 
 
@@ -181,11 +180,7 @@ def test_a_day_that_lists_a_foreign_name_is_named_and_skipped(
     upload(container, there)
     before = names(tmp_path)
 
-    try:
-        (said,) = mirror(container, tmp_path / "here", "web-").days_skipped
-    except MirrorError as error:  # what the reader of manifests refuses
-        said = str(error)
-    assert "2025-11-04" in said
+    assert "2025-11-04" in complaint(container, tmp_path / "here")
     assert {f"here/{copied}" for copied in listed(there, wednesday)} == names(tmp_path) - before
 
 

@@ -22,7 +22,10 @@ EVERYTHING = "\n".join([DOCKERFILE, *(path.read_text() for path in WORKFLOWS)])
 def test_actions_images_and_tools_have_one_fixed_version_and_nothing_is_piped_into_a_shell() -> None:
     piped = re.compile(r"(curl|wget)[^\n]*\|\s*(sudo )?\w*sh\b")
     assert piped.findall(f"{EVERYTHING}\ncurl -fsSL https://example.com/setup | bash -") == [("curl", "")]
-    for used, fixed in ((r"uses: (\S+)", r"@[0-9a-f]{40}$"), (r"(?m)^FROM (\S+)", r":\d+\.\d+\.\d+(-|$)")):
+    for used, fixed in (
+        (r"uses: (\S+ # \S+|\S+)", r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$"),
+        (r"(?m)^FROM (\S+)", r":\d+\.\d+\.\d+(-|$)"),
+    ):
         found = re.findall(used, EVERYTHING)
         assert found
         assert [each for each in found if not re.search(fixed, each)] == []

@@ -60,29 +60,21 @@ def month() -> list[Day]:
     """November 2025, with one day of each kind at least; of the 1st and 2nd nothing is wanted."""
     quiet = by_hour(date(2025, 11, 21))
     quiet[3] = quiet[4] = 0
-    odd = {
-        date(2025, 11, 3): known(date(2025, 11, 3), "expired"),
-        date(2025, 11, 10): landed(
-            date(2025, 11, 10), warnings=["Only 120000 events, 16% of the median of the days before (755120)."]
-        ),
-        date(2025, 11, 13): landed(date(2025, 11, 13), hour_events=[0] * 24),
-        date(2025, 11, 14): landed(date(2025, 11, 14), run="running"),
-        date(2025, 11, 15): landed(date(2025, 11, 15), run="failed", error=fewer(date(2025, 11, 15), 373311, 198256)),
-        date(2025, 11, 21): landed(date(2025, 11, 21), hour_events=quiet),
-        date(2025, 11, 24): known(
-            date(2025, 11, 24),
-            "failed",
-            error=RunError(
-                "BadCredentials", "Amplitude refused the keys (401) for 2025-11-24T00 to 2025-11-24T23 UTC."
-            ),
-            run="failed",
-        ),
-        date(2025, 11, 29): known(date(2025, 11, 29), "queued"),
-        date(2025, 11, 30): known(date(2025, 11, 30), "running"),
-    }
-    odd |= {date(2025, 11, day): known(date(2025, 11, day), "missing") for day in (18, 19, 20)}
-    days = [FIRST + n * DAY for n in range(2, 30)]
-    return [odd.get(day) or landed(day) for day in days]
+    bad_keys = RunError("BadCredentials", "Amplitude refused the keys (401) for 2025-11-24T00 to 2025-11-24T23 UTC.")
+    little = ["Only 120000 events, 16% of the median of the days before (755120)."]
+
+    def on(day: int) -> date:
+        return date(2025, 11, day)
+
+    days = [
+        *(known(on(3), "expired"), landed(on(10), warnings=little), landed(on(13), hour_events=[0] * 24)),
+        *(landed(on(14), run="running"), landed(on(15), run="failed", error=fewer(on(15), 373311, 198256))),
+        *(known(on(18), "missing"), known(on(19), "missing"), known(on(20), "missing")),
+        *(landed(on(21), hour_events=quiet), known(on(24), "failed", error=bad_keys, run="failed")),
+        *(known(on(29), "queued"), known(on(30), "running")),
+    ]
+    odd = {day.date: day for day in days}
+    return [odd.get(on(day)) or landed(on(day)) for day in range(3, 31)]
 
 
 def manifest(day: date, **changes: Any) -> Manifest:
@@ -102,23 +94,15 @@ def manifest(day: date, **changes: Any) -> Manifest:
     )
     started = datetime.combine(day + DAY, time(3, 30, 2), UTC)
     whole = Manifest(
-        date=day,
-        run_id="98ccbc852fda4280811c477601e3bc82",
-        try_id="5f3c9a1e",
-        trigger="timer",
-        region="eu",
-        started_at=started,
-        finished_at=started + timedelta(seconds=98),
+        date=day, run_id="98ccbc852fda4280811c477601e3bc82", try_id="5f3c9a1e", trigger="timer", region="eu",
+        started_at=started, finished_at=started + timedelta(seconds=98),
         requests=(
             RequestMade(f"{day}T00", f"{day}T11", 200, 1, 30_160_059, 45.5),
             RequestMade(f"{day}T12", f"{day}T23", 200, 2, 39_160_059, 48.5),
         ),
-        files=files,
-        ignored=(),
-        warnings=(),
-        volume=Volume(385120, 0.94),
+        files=files, ignored=(), warnings=(), volume=Volume(385120, 0.94),
         changes=Changes(added=1, changed=2, removed=0, unchanged=19),
-    )
+    )  # fmt: skip
     return replace(whole, **changes)
 
 
@@ -127,14 +111,9 @@ def answer(day: date, *, run: str = "complete", gone: bool = False, **changes: A
     of_day = None if gone else manifest(day)
     at = datetime.combine(day + DAY, time(3, 30), UTC)
     status = RunStatus(
-        day,
-        RunState(run),
-        run_id="98ccbc852fda4280811c477601e3bc82",
-        trigger="timer",
-        queued_at=at,
-        started_at=at + timedelta(seconds=2),
-        updated_at=at + timedelta(seconds=100),
-    )
+        day, RunState(run), run_id="98ccbc852fda4280811c477601e3bc82", trigger="timer", queued_at=at,
+        started_at=at + timedelta(seconds=2), updated_at=at + timedelta(seconds=100),
+    )  # fmt: skip
     before = {"events_before": str(of_day.events - 5678)} if of_day else {}
     figures = Landed.of(of_day, before) if of_day else None
     found = Day.of(day, replace(status, **changes), leased=run == "running", landed=figures, otherwise=State.MISSING)
@@ -144,15 +123,12 @@ def answer(day: date, *, run: str = "complete", gone: bool = False, **changes: A
 def hostile_days() -> list[Day]:
     """Days whose every text is an attack."""
     error = RunError(HOSTILE, HOSTILE)
+    fewer_than = RunError("FewerEvents", "m", {"difference": f"9 {HOSTILE}", "exported": HOSTILE})
     return [
         landed(FIRST, warnings=(HOSTILE,), error=error, run="failed"),
         known(FIRST + DAY, "failed", error=error),
         known(FIRST + 2 * DAY, "failed", error=RunError("FewerEvents", HOSTILE, {"difference": HOSTILE})),
-        landed(
-            FIRST + 3 * DAY,
-            error=RunError("FewerEvents", "m", {"difference": f"9 {HOSTILE}", "exported": HOSTILE}),
-            run="failed",
-        ),
+        landed(FIRST + 3 * DAY, error=fewer_than, run="failed"),
     ]
 
 
@@ -160,15 +136,9 @@ def hostile_answer(day: date) -> Day:
     """A day whose every text is an attack."""
     whole = manifest(day)
     attack = replace(
-        whole,
-        run_id=HOSTILE,
-        try_id=HOSTILE,
-        trigger=HOSTILE,
-        region=HOSTILE,
-        warnings=(HOSTILE,),
-        ignored=(HOSTILE,),
+        whole, run_id=HOSTILE, try_id=HOSTILE, trigger=HOSTILE, region=HOSTILE, warnings=(HOSTILE,), ignored=(HOSTILE,),
         files=tuple(replace(file, name=HOSTILE, source=HOSTILE, sha256=HOSTILE) for file in whole.files),
         requests=tuple(replace(request, start=HOSTILE, end=HOSTILE) for request in whole.requests),
-    )
+    )  # fmt: skip
     found = answer(day, run="failed", run_id=HOSTILE * 2, trigger=HOSTILE, error=RunError(HOSTILE, HOSTILE))
     return replace(found, landed=Landed.of(attack, {"events_before": HOSTILE}), manifest=attack)

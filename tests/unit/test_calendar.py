@@ -42,12 +42,8 @@ def graph(text: str) -> dict[str, str]:
 
 
 def test_each_day_stands_in_its_week_with_a_glyph_for_its_state() -> None:
-    lines = graph(printed(month()))
-    assert lines["Mon"] == "  - █ █ x "
-    assert lines["Tue"] == "  █ █ ? █ "
-    assert lines["Thu"] == "  █ 0 ? █ "
-    assert lines["Sat"] == "  ▓ ! ▓ : "
-    assert lines["Sun"] == "  ▓ ▓ ▓ > "
+    shown = {"Mon": "  - █ █ x ", "Tue": "  █ █ ? █ ", "Thu": "  █ 0 ? █ ", "Sat": "  ▓ ! ▓ : ", "Sun": "  ▓ ▓ ▓ > "}
+    assert graph(printed(month())).items() >= shown.items()
 
 
 def test_the_table_has_a_line_for_each_day_with_its_figures_and_reasons() -> None:
@@ -79,6 +75,7 @@ def one(day: Day, *, now: datetime = NOW, since: date = date.min) -> Calendar:
 
 
 LATE = NOW + timedelta(hours=1)
+MISSING = known(FIRST, "missing")
 
 
 @pytest.mark.parametrize(
@@ -89,21 +86,9 @@ LATE = NOW + timedelta(hours=1)
         (one(dead(trigger="cli")), "failed", "failed", "0 of 1 days have landed", "RunDied"),
         (one(dead(landed_before=True)), "complete", "latest run coming back", "The day has landed", ""),
         (one(dead(landed_before=True), now=LATE), "complete", "latest run failed", "The day has landed", "RunDied"),
-        (
-            one(known(FIRST, "missing"), since=LAST),
-            "before",
-            "never asked for",
-            "No day of this range was requested",
-            "",
-        ),
-        (
-            one(known(FIRST, "missing"), since=date.max),
-            "before",
-            "never asked for",
-            "Nothing has been exported yet",
-            "",
-        ),
-        (one(known(FIRST, "missing"), since=FIRST), "missing", "missing", "0 of 1 days have landed", "missing"),
+        (one(MISSING, since=LAST), "before", "never asked for", "No day of this range was requested", ""),
+        (one(MISSING, since=date.max), "before", "never asked for", "Nothing has been exported yet", ""),
+        (one(MISSING, since=FIRST), "missing", "missing", "0 of 1 days have landed", "missing"),
         (one(known(FIRST, "queued"), since=LAST), "queued", "queued", "0 of 1 days have landed", ""),
         (one(alive_again()), "running", "running", "0 of 1 days have landed", ""),
         (one(known(FIRST, "expired"), since=LAST), "expired", "expired", "No day of this range is wanted", ""),

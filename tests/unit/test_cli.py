@@ -34,13 +34,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
-        ["export"],
-        ["unknown"],
-        ["run"],
-        ["export", "2025-11-04", "--wrong"],
-        ["export", "2025-11-04", "--from", "2025-11-01"],
-        ["export", "--to", "2025-11-04"],
+        *[[], ["export"], ["unknown"], ["run"], ["export", "--to", "2025-11-04"]],
+        *[["export", "2025-11-04", "--wrong"], ["export", "2025-11-04", "--from", "2025-11-01"]],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
@@ -78,14 +73,12 @@ def test_settings_that_are_missing_are_2_and_named_in_one_message(capsys: pytest
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["coverage", "--from", "2025-11-05", "--to", "2025-11-04"],
-        ["coverage", "--from", "2024-01-01", "--to", "2025-01-01"],
-        ["export", "--from", "2025-11-05", "--to", "2025-11-04"],
-        ["export", "--from", "2025-11-05", "--to", "2999-01-01"],
+        *["coverage --from 2025-11-05 --to 2025-11-04", "coverage --from 2024-01-01 --to 2025-01-01"],
+        *["export --from 2025-11-05 --to 2025-11-04", "export --from 2025-11-05 --to 2999-01-01"],
     ],
 )
-def test_a_range_that_is_none_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert (main(arguments), "InvalidDate" in capsys.readouterr().err) == (2, True)
+def test_a_range_that_is_none_is_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main(arguments.split()), "InvalidDate" in capsys.readouterr().err) == (2, True)
 
 
 def test_the_first_days_of_the_calendar_are_no_crash(capsys: pytest.CaptureFixture[str]) -> None:

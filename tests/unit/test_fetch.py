@@ -26,9 +26,8 @@ from tests.unit.archives import DAY, File, build, chunked, event_name
 NOW = datetime(2025, 11, 5, 3, 30, tzinfo=UTC)
 LINES = b'{"n":1}\n{"n":2}\n\n'
 RUN = RunStatus(DAY, RunState.RUNNING, "run", "timer", try_id="5f3c9a1e", started_at=NOW)
-SETTINGS = load_settings(
-    {"AMP_API_KEY": "key", "AMP_SECRET_KEY": "secret", "EXPORT_STORAGE": "UseDevelopmentStorage=true"}
-)
+NEEDED = {"AMP_API_KEY": "key", "AMP_SECRET_KEY": "secret", "EXPORT_STORAGE": "UseDevelopmentStorage=true"}
+SETTINGS = load_settings(NEEDED)
 
 
 def archive(window: Window) -> bytes:
@@ -75,18 +74,10 @@ def fetch(
     notes: list[Progress] = []
     with Uploader(put) as uploader:
         fetcher = Fetcher(
-            run=RUN,
-            source=amplitude,
-            uploader=uploader,
-            settings=settings,
-            run_log=RunLog(lambda: NOW),
-            on_progress=notes.append,
-            on_too_large=lambda _: None,
-            sleep=sleep,
-            jitter=lambda: 1.0,
-            clock=lambda: NOW,
-            monotonic=monotonic,
-        )
+            run=RUN, source=amplitude, uploader=uploader, settings=settings, run_log=RunLog(lambda: NOW),
+            on_progress=notes.append, on_too_large=lambda _: None, sleep=sleep, jitter=lambda: 1.0,
+            clock=lambda: NOW, monotonic=monotonic,
+        )  # fmt: skip
         return list(fetcher.day(24)), notes
 
 

@@ -49,20 +49,10 @@ def placed(manifest: Manifest) -> Manifest:
     return replace(manifest, files=tuple(replace(file, name=folder + file.name) for file in manifest.files))
 
 
-def read(manifest: Manifest) -> Manifest:
-    """The manifest that was written, read again."""
-    return Manifest.from_json(manifest.to_json(), f"{PREFIX}manifests/date={manifest.date}.json")
-
-
 manifests = st.builds(
     Manifest,
-    date=st.dates(),
-    run_id=st.text(max_size=64),
-    try_id=st.text(max_size=8),
-    trigger=st.text(max_size=32),
-    region=st.sampled_from(["eu", "us"]),
-    started_at=instants,
-    finished_at=instants,
+    date=st.dates(), run_id=st.text(max_size=64), try_id=st.text(max_size=8), trigger=st.text(max_size=32),
+    region=st.sampled_from(["eu", "us"]), started_at=instants, finished_at=instants,
     requests=st.lists(
         st.builds(
             RequestMade, start=st.text(), end=st.text(), status=counts, attempts=counts, bytes=counts,
@@ -78,19 +68,13 @@ manifests = st.builds(
 ).map(placed)  # fmt: skip
 statuses = st.builds(
     RunStatus,
-    date=st.dates(),
-    status=st.sampled_from(RunState),
-    run_id=st.text(max_size=64),
-    trigger=st.text(max_size=32),
-    replace=st.booleans(),
-    queued_at=st.none() | instants,
-    started_at=st.none() | instants,
-    updated_at=st.none() | instants,
-    try_id=st.text(max_size=8),
+    date=st.dates(), status=st.sampled_from(RunState), run_id=st.text(max_size=64), trigger=st.text(max_size=32),
+    replace=st.booleans(), queued_at=st.none() | instants, started_at=st.none() | instants,
+    updated_at=st.none() | instants, try_id=st.text(max_size=8),
     progress=st.fixed_dictionaries({}, optional={"bytes": counts, "files": counts, "window": st.text(max_size=9)}),
     error=st.none() | st.builds(RunError, st.sampled_from(["BadRequest"]), st.text(max_size=4000)),
     max_window_hours=st.integers(1, 24),
-)
+)  # fmt: skip
 
 NAME = "manifests/date=2025-11-04.json"
 EXAMPLE = Manifest(
@@ -118,15 +102,14 @@ def assert_fits(metadata: dict[str, str]) -> None:
     """Metadata travel as headers: names are identifiers, values printable ASCII without blanks around them."""
     for name, value in metadata.items():
         assert name.isidentifier()
-        assert value.isascii()
-        assert value == value.strip()
-        assert value.isprintable()
+        assert value == "".join(sign for sign in value.strip() if sign.isascii() and sign.isprintable())
     assert sum(len(name) + len(value) for name, value in metadata.items()) < METADATA_BYTES
 
 
 @given(manifests)
 def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
-    assert read(manifest) == manifest
+    name = f"{PREFIX}manifests/date={manifest.date}.json"
+    assert Manifest.from_json(manifest.to_json(), name) == manifest
 
 
 @given(manifests)
@@ -183,12 +166,8 @@ def with_file(**changes: Any) -> bytes:
     [
         *[b"", b"\xff", b"null", b"[]", b"{}", b'"text"', EXAMPLE.to_json()[:-1]],
         *[with_figure(date="yesterday"), with_figure(date="2025-11-05"), with_file(name="events/date=2025-11-05/a")],
-        *[
-            with_file(name="other/events/date=2025-11-04/a"),
-            with_figure(files=None),
-            with_figure(files=[{}]),
-            with_figure(requests=[1]),
-        ],
+        *[with_file(name="other/events/date=2025-11-04/a"), with_figure(files=None), with_figure(files=[{}])],
+        with_figure(requests=[1]),
         *[
             with_figure(started_at=None),
             with_figure(started_at="2025-11-05T03:30:02"),
@@ -356,29 +335,28 @@ def test_volume_without_days_before_or_events_on_them() -> None:
     assert compare_volume(768000, [755120]) == Volume(755120, 1.02)
 
 
+def with_new_field(text: bytes, path: tuple[str | int, ...]) -> bytes:
+    document = json.loads(text)
+    place: Any = document
+    for key in path:
+        place = place[key]
+    place["new"] = {"field": 1}
+    return json.dumps(document).encode()
+
+
 LEVELS: list[tuple[str | int, ...]] = [(), ("requests", 0), ("files", 0), ("totals",), ("volume",), ("changes",)]
 
 
 @pytest.mark.parametrize("path", LEVELS, ids=lambda path: ".".join(map(str, path)) or "manifest")
 def test_a_manifest_of_a_newer_version_is_read_at_every_level(path: tuple[str | int, ...]) -> None:
     """After a roll-back: fields that this version does not know are ignored."""
-    document = json.loads(EXAMPLE.to_json())
-    place: Any = document
-    for key in path:
-        place = place[key]
-    place["new"] = {"field": 1}
-    assert Manifest.from_json(json.dumps(document).encode(), NAME) == EXAMPLE
+    assert Manifest.from_json(with_new_field(EXAMPLE.to_json(), path), NAME) == EXAMPLE
 
 
 @pytest.mark.parametrize("path", [(), ("progress",), ("error",), ("error", "details")], ids=str)
 def test_a_status_of_a_newer_version_is_read_at_every_level(path: tuple[str, ...]) -> None:
     status = RunStatus(NOV_4, RunState.FAILED, "r", "http", progress={"bytes": 1}, error=RunError("A", "b", {"c": 1}))
-    document = json.loads(status.to_json())
-    place: Any = document
-    for key in path:
-        place = place[key]
-    place["new"] = {"field": 1}
-    assert RunStatus.from_json(json.dumps(document).encode()) == status
+    assert RunStatus.from_json(with_new_field(status.to_json(), path)) == status
 
 
 def test_figures_in_metadata_that_a_stranger_wrote_are_bounded() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.storage import uploader as module
-from shared.storage.uploader import Stage, Uploader
+from shared.storage.uploader import Stage, Upload, Uploader
 
 BLOCK, BUDGET = 10, 40
 SECONDS = 20
@@ -72,6 +72,14 @@ def failing(bad: str = "") -> Stage:
     return stage
 
 
+def write(uploader: Uploader, *pieces: bytes) -> Upload:
+    """A file whose name and ids do not matter, not finished yet."""
+    file = uploader.upload("file", "x-")
+    for piece in pieces:
+        file.write(piece, piece)
+    return file
+
+
 pieces = st.lists(st.binary(max_size=25), max_size=12)
 
 
@@ -106,9 +114,7 @@ def test_blocks_are_full_but_for_the_last(content: list[bytes]) -> None:
     storage = Storage()
     storage.gate.set()
     with Uploader(storage.stage) as uploader:
-        file = uploader.upload("file", "x-")
-        for piece in content:
-            file.write(piece, piece)
+        file = write(uploader, *content)
         file.finish()
         uploader.settle()
     sizes = [len(storage.staged["file"][block_id]) for block_id in file.block_ids]
@@ -149,9 +155,7 @@ def test_what_is_larger_than_the_budget_goes_alone() -> None:
     storage = Storage()
     storage.gate.set()
     with Uploader(storage.stage) as uploader:
-        file = uploader.upload("file", "x-")
-        for _ in range(3):
-            file.write(b"x" * (BUDGET + 1), b"")
+        write(uploader, *[b"x" * (BUDGET + 1)] * 3)
         uploader.settle()
     assert storage.done_bytes == 3 * (BUDGET + 1)
 
@@ -187,8 +191,7 @@ def test_nothing_is_staged_before_a_block_is_full() -> None:
 
 def test_an_empty_file_has_no_blocks_and_the_checksum_of_nothing() -> None:
     with Uploader(failing()) as uploader:
-        file = uploader.upload("file", "x-")
-        file.write(b"", b"")
+        file = write(uploader, b"")
         file.finish()
         uploader.settle()
     assert (file.block_ids, file.sha256) == ([], hashlib.sha256().hexdigest())
@@ -197,9 +200,7 @@ def test_an_empty_file_has_no_blocks_and_the_checksum_of_nothing() -> None:
 def test_a_failed_block_fails_the_settling() -> None:
     """With the exception of the stage itself; and it is not remembered for what comes after."""
     with Uploader(failing("x-00001")) as uploader:
-        file = uploader.upload("file", "x-")
-        for _ in range(3):
-            file.write(b"x" * BLOCK, b"")
+        write(uploader, *[b"x" * BLOCK] * 3)
         with pytest.raises(OSError, match="file x-00001 10"):
             uploader.settle()
         uploader.settle()
@@ -210,15 +211,8 @@ def test_a_failed_block_fails_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> 
     # One block fits: the second is taken only when the first has ended, so at the third its failure is known.
     monkeypatch.setattr(module, "BYTES_IN_FLIGHT", BLOCK)
     with Uploader(failing()) as uploader:
-        file = uploader.upload("file", "x-")
-        file.write(b"x" * BLOCK, b"")
-
-        def write_on() -> None:
-            for _ in range(2):
-                file.write(b"x" * BLOCK, b"")
-
         with pytest.raises(OSError, match="x-00000"):
-            write_on()
+            write(uploader, *[b"x" * BLOCK] * 3)
         uploader.discard()
 
 
@@ -226,9 +220,7 @@ def test_discard_waits_for_what_runs_and_forgets_what_waits() -> None:
     """Afterwards nothing of the failed answer is on its way any more, and the next can begin with a full budget."""
     storage = Storage()
     with Uploader(storage.stage) as uploader:
-        file = uploader.upload("void", "x-")
-        for _ in range(BUDGET // BLOCK):
-            file.write(b"x" * BLOCK, b"x" * BLOCK)
+        write(uploader, *[b"x" * BLOCK] * (BUDGET // BLOCK))
         assert storage.arrived.acquire(timeout=SECONDS)
         with storage.opened_soon():
             uploader.discard()
@@ -245,8 +237,7 @@ def test_discard_waits_for_what_runs_and_forgets_what_waits() -> None:
 def test_discard_says_nothing_of_a_failure() -> None:
     """The answer that it belongs to is void anyway, and has an error of its own."""
     with Uploader(failing()) as uploader:
-        file = uploader.upload("file", "x-")
-        file.write(b"x" * BLOCK, b"")
+        write(uploader, b"x" * BLOCK)
         uploader.discard()
         uploader.settle()
 
@@ -258,7 +249,7 @@ def test_leaving_waits_for_what_runs() -> None:
 
     def leave() -> None:
         with Uploader(storage.stage) as uploader:
-            uploader.upload("file", "x-").write(b"x" * BLOCK, b"x" * BLOCK)
+            write(uploader, b"x" * BLOCK)
             assert storage.arrived.acquire(timeout=SECONDS)
             raise KeyboardInterrupt
 
