@@ -52,17 +52,13 @@ def test_the_settings_example_works_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_links_lead_somewhere(document: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
-    local = [target for target in targets if "://" not in target]
-    assert [target for target in local if not (document.parent / target).exists()] == []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_files_that_are_named_exist(document: Path) -> None:
-    named = re.findall(
-        r"`((?:bench|cli|docs|downstream|examples|infra|local|shared|tests)/[\w./-]+)`", document.read_text()
-    )
+def test_links_lead_somewhere_and_files_that_are_named_exist(document: Path) -> None:
+    text = document.read_text()
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
+    assert [each for each in targets if "://" not in each and not (document.parent / each).exists()] == []
+    headed = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text)
+    assert [link for link in headed if link[1] not in anchors(document.parent / link[0] if link[0] else document)] == []
+    named = re.findall(r"`((?:bench|cli|docs|downstream|examples|infra|local|shared|tests)/[\w./-]+)`", text)
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
@@ -73,19 +69,9 @@ def anchors(document: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_links_name_a_heading(document: Path) -> None:
-    targets = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text())
-    missing = [
-        f"{path}#{anchor}"
-        for path, anchor in targets
-        if anchor not in anchors(document.parent / path if path else document)
-    ]
-    assert missing == []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_shell_examples_are_shell(document: Path) -> None:
+def test_shell_examples_are_shell_and_no_path_is_of_somebodys_machine(document: Path) -> None:
     """Each block, with a word in place of a placeholder like <object id>."""
+    assert not re.search(r"/home/|/Users/|/root/", document.read_text())
     for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
         script = re.sub(r"<[\w .]+>", "placeholder", block)
         done = subprocess.run(["/bin/bash", "-n", "-c", script], capture_output=True, text=True, check=False)  # noqa: S603 - only parsed
@@ -121,8 +107,3 @@ def test_the_design_lists_every_log_line_and_no_other() -> None:
     assert sorted({(event, level) for event, level, _ in lines}) == sorted((event, level) for event, level, _ in rows)
     listed = {event: set(fields.split()) for event, _, fields in rows}
     assert [(event, fields - listed[event]) for event, _, fields in lines if not fields <= listed[event]] == []
-
-
-def test_no_document_has_a_path_of_somebodys_machine() -> None:
-    for document in DOCUMENTS:
-        assert not re.search(r"/home/|/Users/|/root/", document.read_text()), document

@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from itertools import count
+from logging.handlers import BufferingHandler
 
 import pytest
 from hypothesis import given
@@ -21,28 +22,17 @@ def rows(run_log: RunLog) -> list[list[str]]:
     return list(csv.reader(io.StringIO(run_log.to_csv().decode(), newline="")))
 
 
-class Lines(logging.Handler):
-    """Keeps what was logged, as it would be written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message."""
-        self.lines.append(record.getMessage())
-
-
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.dates() | st.none()))
 def test_a_log_line_is_one_json_object_on_one_line(fields: dict[str, object]) -> None:
     """Whatever the fields hold: percent signs, quotes, line breaks, marks that turn the writing."""
-    handler = Lines()
+    handler = BufferingHandler(10)
     logger.addHandler(handler)
     try:
         log(logging.ERROR, "run_failed", **{f"_{key}": value for key, value in fields.items()})
     finally:
         logger.removeHandler(handler)
-    (line,) = handler.lines
+    (record,) = handler.buffer
+    line = record.getMessage()
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line) == {"event": "run_failed"} | {

@@ -80,7 +80,6 @@ def test_a_test_says_what_a_day_holds(simulator: Simulator) -> None:
     assert files(ask(simulator)) == [b'{"n":1}', b'{"n":2}\n']
     simulator.put(DAY, 8, 0, b"")
     simulator.forget(DAY, 7)
-    assert simulator.member_bytes(DAY) == {(8, 0): b""}
     assert files(ask(simulator)) == [b""]
 
 
@@ -164,10 +163,8 @@ def test_credentials_are_asked_for_and_checked(simulator: Simulator) -> None:
 @pytest.mark.parametrize(
     ("start", "end"),
     [
-        ("20251104T05", "20251104T04"),
-        ("2025-11-04", "20251104T04"),
-        ("20251104T24", "20251105T04"),
-        ("20240101T00", "20250101T00"),
+        *[("20251104T05", "20251104T04"), ("2025-11-04", "20251104T04")],
+        *[("20251104T24", "20251105T04"), ("20240101T00", "20250101T00")],
     ],
 )
 def test_a_bad_range_is_a_bad_request(simulator: Simulator, start: str, end: str) -> None:
