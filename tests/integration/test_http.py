@@ -298,6 +298,7 @@ def test_a_backfill_of_missing_days_and_no_more_than_a_year_at_a_time(here: Here
     assert ask(here, "POST", "?from=2011-01-01&to=2011-12-01").status_code == 202
     taken_back = ask(here, "DELETE", "?from=2010-01-01&to=2010-01-31").json()["runs"]
     assert len(taken_back) == len(runs)
+    assert ask(here, "POST", "?from=2012-01-01&to=2012-01-30").status_code == 202, "as many more"
 
 
 @pytest.mark.parametrize(
