@@ -38,6 +38,8 @@ from tests.faults.storage_proxy import (
 )
 
 STEPS = ("container", "read", "acquire", "put status", "stage", "list", "commit", "put manifest", "delete", "release")
+OWN_REQUESTS = ("stage", "commit")
+"""The steps whose requests the app sends by itself; the storage's library sends all others alike."""
 
 
 @pytest.fixture
@@ -47,10 +49,19 @@ def scene(scene: Scene) -> Scene:
     return scene
 
 
-@pytest.mark.parametrize(("step", "not_done"), [*zip(STEPS, cycle((BUSY, BROKEN, DROPPED)), strict=False)])
-def test_a_fault_that_passes_is_not_felt(step: str, not_done: Fault, scene: Scene) -> None:
-    """An answer that gets lost, at each step; and 503, 500 or a lost request: asked again, and the day lands, once."""
-    for fault in (LOST, not_done):
+@pytest.mark.parametrize(
+    ("step", "faults"),
+    [
+        *((step, (LOST, fault)) for step, fault in zip(STEPS, cycle((BUSY, BROKEN, DROPPED)), strict=False)),
+        *(
+            pytest.param(step, (BUSY, BROKEN, DROPPED), marks=() if step in OWN_REQUESTS else pytest.mark.soak)
+            for step in STEPS
+        ),
+    ],
+)
+def test_a_fault_that_passes_is_not_felt(step: str, faults: tuple[Fault, ...], scene: Scene) -> None:
+    """503, 500, a request or an answer that gets lost: asked again, and the day lands, once."""
+    for fault in faults:
         scene.grow()
         scene.proxy.rule = at(step, fault)
         code, output = scene.run()
