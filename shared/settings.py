@@ -43,7 +43,7 @@ def _key(forbidden: str, value: str) -> str:
     if value[0] == value[-1] and value[0] in "'\"":
         raise ValueError("is wrapped in quotes: enter the key without them")
     if not value.isprintable() or not set(forbidden).isdisjoint(value):
-        raise ValueError("holds characters that no Amplitude key has: copy the whole key again, and nothing else")
+        raise ValueError("has characters that no Amplitude key has: copy only the key, and all of it")
     return value
 
 

@@ -102,13 +102,13 @@ class Entry:
         if size > MOST_SURE_BYTES and size > MOST_RATIO * packed:
             raise SuspiciousArchive(
                 f"{self.shown}: {packed} bytes expand to more than {size - 1}, over {MOST_RATIO} times as much. "
-                "No events are packed like that."
+                "Events never compress that much."
             )
         total = self._expanded_before + self.expanded
         if total > MOST_SURE_ARCHIVE_BYTES and total > MOST_RATIO * archive:
             raise SuspiciousArchive(
                 f"{archive} bytes of the archive expand to more than {total - 1}, over {MOST_RATIO} times as much. "
-                "No events are packed like that."
+                "Events never compress that much."
             )
 
     def _check_supported(self, flags: int) -> None:
@@ -228,7 +228,7 @@ class ZipStream:
             raise self._reader.cut("in its first bytes")
         beginning = self._reader.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()
         what = {b"<": "an HTML page", b"{": "JSON", b"[": "JSON"}.get(beginning[:1], "something else")
-        raise BrokenArchive(f"The answer is no zip archive but {what}.")
+        raise BrokenArchive(f"The answer is not a zip archive, but {what}.")
 
     def _check_directory(self, signature: bytes) -> None:
         """The directory (4.3.12) must list exactly the entries that were read, each once."""

@@ -225,7 +225,7 @@ class Calendar:
         if self.unwanted and not self.wanted:
             return "Nothing has been exported yet" if self.since == date.max else "No day of this range was requested"
         if not self.wanted:
-            return "No day of this range is wanted"
+            return "No day in this range needs an export"
         if self.landed < self.wanted:
             return f"{self.landed} of {self.wanted} days have landed"
         return f"All {self.wanted} days have landed" if self.wanted > 1 else "The day has landed"

@@ -103,7 +103,7 @@ class DayExport:
         ignored = tuple(entry for window in windows for entry in window.ignored)
         events = sum(file.events for file in files)
         volume = compare_volume(events, self._volumes_before())
-        warnings = [f"The archive holds {entry!r}, which is no event file: it was not read." for entry in ignored]
+        warnings = [f"The archive holds {entry!r}, which is not an event file: it was not read." for entry in ignored]
         if volume and events < LOW_VOLUME * volume.median_events:
             warnings.append(
                 f"Only {events} events, {events / volume.median_events:.0%} of the median of the days before "

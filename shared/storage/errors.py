@@ -149,7 +149,7 @@ def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
         case "race":
             return ConditionNotMet(f"The storage refused to {what} ({name}): {code}.")
         case "gone":
-            return ConditionNotMet(f"There is nothing to {what} any more ({name}): {code}.")
+            return ConditionNotMet(f"Nothing is left to {what} ({name}): {code}.")
     advice = _ADVICE.get(code, _PERMISSION if status in _FORBIDDEN else "The code names the reason.")
     return StorageDenied(
         f"The storage account refused to {what} ({name}): {status} {code}. {advice}",

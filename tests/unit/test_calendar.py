@@ -91,7 +91,7 @@ MISSING = known(FIRST, "missing")
         (one(MISSING, since=FIRST), "missing", "missing", "0 of 1 days have landed", "missing"),
         (one(known(FIRST, "queued"), since=LAST), "queued", "queued", "0 of 1 days have landed", ""),
         (one(alive_again()), "running", "running", "0 of 1 days have landed", ""),
-        (one(known(FIRST, "expired"), since=LAST), "expired", "expired", "No day of this range is wanted", ""),
+        (one(known(FIRST, "expired"), since=LAST), "expired", "expired", "No day in this range needs an export", ""),
     ],
 )
 def test_the_page_and_the_terminal_give_the_same_answer(
@@ -130,4 +130,4 @@ def test_hostile_text_neither_steers_the_terminal_nor_is_taken_for_markup(*, col
 
 
 def test_no_days_are_no_error() -> None:
-    assert "No day of this range is wanted" in printed([])
+    assert "No day in this range needs an export" in printed([])

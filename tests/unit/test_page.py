@@ -86,7 +86,7 @@ def test_the_headline_answers_whether_the_data_is_complete() -> None:
     assert headline(whole, missing) == "1 of 2 days have landed"
     assert headline(expired, missing) == "0 of 1 days have landed"
     assert headline(expired, landed(FIRST + DAY)) == "The day has landed"
-    assert headline(expired) == headline() == "No day of this range is wanted"
+    assert headline(expired) == headline() == "No day in this range needs an export"
 
 
 def test_each_state_has_a_glyph_of_its_own_and_is_named_for_a_screen_reader() -> None:
