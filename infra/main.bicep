@@ -47,7 +47,7 @@ param httpPrivateEndpoint bool = false
 @allowed(['Standard_LRS', 'Standard_ZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
-@description('Optional. Gives the storage account with the events real directories (ADLS Gen2, as Fabric and Databricks prefer). Such an account has no versions: blobs that a rerun replaces can be undeleted for `deletedRetentionDays` and are then lost. You cannot change this after the account is created.')
+@description('Optional. Gives the storage account with the events real directories (ADLS Gen2, as Fabric and Databricks prefer). Such an account has no versions: you can undelete blobs that a rerun has replaced for `deletedRetentionDays` only. You cannot change this after the account is created.')
 param hierarchicalNamespace bool = false
 
 @description('Optional. Spreads the app over zones. Azure then bills always-ready instances.')
@@ -69,7 +69,7 @@ param maximumInstanceCount int = 4
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Optional. How many days after its last change an event blob moves to the cool tier.')
+@description('Optional. Event blobs move to the cool tier this many days after their last change.')
 @minValue(1)
 param coolAfterDays int = 60
 
@@ -92,12 +92,12 @@ param logRetentionDays int = 90
 @maxValue(23)
 param missingDayHour int = 12
 
-@description('Optional. Per cent of the median of the last seven days below which a day\'s events are reported.')
+@description('Optional. Percentage of the usual volume (the median of the last seven landed days). The alert fires for a day with fewer events.')
 @minValue(1)
 @maxValue(99)
 param lowVolumePercent int = 50
 
-@description('Optional. Blobs that one caller may delete within an hour before it is reported. A rerun that replaces a day deletes about as many as the day has files.')
+@description('Optional. How many blobs one caller may delete within an hour before the alert fires. A rerun that replaces a day deletes about one blob for each file of the day.')
 @minValue(1)
 param massDeletionCount int = 1000
 
@@ -123,7 +123,7 @@ param exportUrl string = ''
 @maxLength(63)
 param containerName string = 'amplitude-events'
 
-@description('Optional. Text in front of every blob name.')
+@description('Optional. Text that the app puts before every blob name.')
 @maxLength(512)
 param prefix string = ''
 
@@ -169,7 +169,7 @@ param maxAttempts int = 5
 @description('Optional. Delay before the second attempt in seconds; decimals are allowed.')
 param retrySeconds string = '1'
 
-@description('Optional. For how many seconds to wait for data from Amplitude.')
+@description('Optional. How many seconds to wait for data from Amplitude.')
 @minValue(1)
 @maxValue(3600)
 param readTimeoutSeconds int = 600
@@ -408,7 +408,7 @@ module workbook 'modules/workbook.bicep' = {
 @description('Region of the deployment.')
 output AZURE_LOCATION string = location
 
-@description('Resource group of everything.')
+@description('Resource group of all resources.')
 output AZURE_RESOURCE_GROUP string = group.name
 
 @description('Name of the function app.')

@@ -24,10 +24,10 @@ param applicationInsightsName string
 @description('Required. Hour (UTC) by which yesterday must have landed.')
 param missingDayHour int
 
-@description('Required. Per cent of the median volume below which a day is reported.')
+@description('Required. Percentage of the median volume. The alert fires for a day with fewer events.')
 param lowVolumePercent int
 
-@description('Required. Blobs that one caller may delete within an hour before it is reported.')
+@description('Required. How many blobs one caller may delete within an hour before the alert fires.')
 param massDeletionCount int
 
 var rules = [

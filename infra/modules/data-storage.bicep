@@ -18,7 +18,7 @@ param redundancy string
 @description('Required. Name of the container that the days land in.')
 param containerName string
 
-@description('Required. What the app puts before every blob name.')
+@description('Required. Text that the app puts before every blob name.')
 param prefix string
 
 @description('Required. Name of the identity of the app. Role assignments are named after it, so that what-if can predict them.')
@@ -27,13 +27,13 @@ param appIdentityName string
 @description('Required. Object id of the identity of the app.')
 param appPrincipalId string
 
-@description('Required. Object id of a person, group or application that may read the events; empty for nobody new.')
+@description('Required. Object id of a person, group or application that may read the events. Empty adds nobody.')
 param readerPrincipalId string
 
 @description('Required. Puts a lock on the account, so that nobody deletes it by accident.')
 param protect bool
 
-@description('Required. Makes directories real (ADLS Gen2). Fixed when the account is made.')
+@description('Required. Gives the account real directories (ADLS Gen2). You cannot change this after the account is created.')
 param hierarchicalNamespace bool
 
 @description('Required. Turns access from public networks off; private endpoints take its place.')
@@ -42,13 +42,13 @@ param privateNetworking bool
 @description('Required. Public addresses that may still reach the account while private networking is on.')
 param allowedIpAddresses array
 
-@description('Required. Days after its last change that an event blob moves to the cool tier.')
+@description('Required. Event blobs move to the cool tier this many days after their last change.')
 param coolAfterDays int
 
-@description('Required. Days that a deleted blob or container can be restored.')
+@description('Required. For how many days a deleted blob or container can be restored.')
 param deletedRetentionDays int
 
-@description('Required. Days that an old version of a blob is kept.')
+@description('Required. For how many days an old version of a blob is kept.')
 param oldVersionDays int
 
 @description('Required. Workspace that receives diagnostic logs.')

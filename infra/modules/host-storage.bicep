@@ -25,7 +25,7 @@ param appIdentityName string
 @description('Required. Object id of the identity of the app.')
 param appPrincipalId string
 
-@description('Required. Object id of a person, group or application that may peek into the poison queue; empty for nobody new.')
+@description('Required. Object id of a person, group or application that may peek into the poison queue. Empty adds nobody.')
 param readerPrincipalId string
 
 @description('Required. Turns access from public networks off; private endpoints take its place.')

@@ -15,10 +15,10 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   tags: tags
 }
 
-@description('Resource id, for what the identity is assigned to.')
+@description('Resource id, for the resources that use the identity.')
 output id string = identity.id
 
-@description('Client id, for what asks for tokens.')
+@description('Client id, for programs that request tokens.')
 output clientId string = identity.properties.clientId
 
 @description('Object id, for role assignments.')

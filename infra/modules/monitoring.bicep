@@ -12,7 +12,7 @@ param location string
 @description('Required. Tags of every resource.')
 param tags object
 
-@description('Required. Days that log lines are kept. Above 31 the storage logs cost extra; lines of the app (App* tables) above 90.')
+@description('Required. For how many days log lines are kept. Storage logs cost extra after 31 days, lines of the app (App* tables) after 90.')
 param retentionDays int
 
 @description('Required. Name of the identity of the app. Its role assignment is named after it.')

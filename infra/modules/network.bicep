@@ -1,7 +1,7 @@
 // The network of the app: the subnet that it sends from, the subnet of the private endpoints, and the way out to the
 // internet. Setting privateNetworking back to false does not delete any of it; the deployment guide says how.
 
-@description('Required. Name of the virtual network; other names are made from it.')
+@description('Required. Name of the virtual network. Other names begin with it.')
 param name string
 
 @description('Required. Region.')

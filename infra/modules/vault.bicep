@@ -27,7 +27,7 @@ param appIdentityName string
 @description('Required. Object id of the identity of the app, which reads the secrets.')
 param appPrincipalId string
 
-@description('Required. Object id of the person, group or service principal that may set the secrets; empty for nobody new.')
+@description('Required. Object id of the person, group or service principal that may set the secrets. Empty adds nobody.')
 param keysPrincipalId string
 
 @description('Required. Type of `keysPrincipalId`; if empty, Azure looks it up.')
@@ -118,5 +118,5 @@ output name string = vault.name
 @description('Resource id of the vault.')
 output id string = vault.id
 
-@description('URL of the vault, with a slash at its end.')
+@description('URL of the vault, with a slash at the end.')
 output url string = vault.properties.vaultUri
