@@ -92,7 +92,7 @@ def _notes(view: DayView) -> Iterator[str]:
     if view.landed and view.landed.events and view.landed.empty_hours:
         yield f"no events in {hours_text(view.landed.empty_hours)}"
     if view.landed and view.landed.grown:
-        yield f"{number(view.landed.grown)} events more than the export before"
+        yield f"{number(view.landed.grown)} more events than the previous export"
     if view.later:
         yield f"latest run {word(view.later)}"
     yield from view.warnings

@@ -27,7 +27,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
     parser = commands.add_parser("coverage", help="show what has landed, day by day")
     parser.add_argument("--from", dest="first", metavar="DAY", help=f"default: the last {DEFAULT_DAYS} days")
     parser.add_argument("--to", dest="last", metavar="DAY", help="default: the newest complete day")
-    parser.add_argument("--json", action="store_true", help="print what GET /api/exports answers")
+    parser.add_argument("--json", action="store_true", help="print the same JSON as GET /api/exports")
     parser.add_argument("--check", action="store_true", help="exit 1 if a day of the range is missing or failed")
     return parser
 
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str], messages: Conso
         messages.print(f"{len(wrong)} of {len(calendar.known)} days are missing or failed: {shown}", style="red")
         if calendar.unwanted:
             messages.print(
-                f"{len(calendar.unwanted)} of them lie before the first day that was ever asked for. "
+                f"{len(calendar.unwanted)} of them are before the first day that was ever requested. "
                 "Export them, or set EXPORT_START_DATE to the first day that you want."
             )
         return FAILED

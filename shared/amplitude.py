@@ -39,8 +39,8 @@ _WORDS_BYTES = 4096
 _WORDS = 300
 _SMALLER = "The app requests it in halves."
 _NO_SMALLER = (
-    "A single hour cannot be asked for in parts. The same answer has been seen for an empty project, and for keys of "
-    "another one: check in Amplitude that this hour has events. If it has, ask Amplitude's support for the data."
+    "A single hour cannot be split. Amplitude gives the same answer for an empty project, and for keys of another "
+    "project: check in Amplitude that this hour has events. If it has, ask Amplitude's support for the data."
 )
 _RETRIED = (requests.codes.not_found, requests.codes.too_many_requests)
 _NO_EVENTS = re.compile(r"raw\s+data.*not\s+found", re.IGNORECASE | re.DOTALL)
@@ -157,15 +157,17 @@ class Amplitude:
             yield chunk
         expected = response.headers.get("Content-Length", "")
         if re.fullmatch("[0-9]+", expected) and (expected.lstrip("0") or "0") != str(answer.received):
-            raise BrokenArchive(f"{window}: the answer has {answer.received} bytes, {expected[:40]} were announced.")
+            raise BrokenArchive(
+                f"{window}: the answer has {answer.received} bytes, but its Content-Length is {expected[:40]}."
+            )
 
     def _check_encoding(self, response: requests.Response, beginning: bytes, window: Window) -> None:
         """Refuse an answer with a content encoding, unless it is an archive in spite of that header."""
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity") and not b"PK".startswith(beginning[:2]):
             raise AmplitudeUnavailable(
-                f"{window}: the answer has the Content-Encoding {self._redaction.words(encoding, 40)!r}, though the "
-                "request asks for none. Does a proxy in between change answers, or is AMP_EXPORT_URL another server?"
+                f"{window}: the answer has the Content-Encoding {self._redaction.words(encoding, 40)!r}, but the "
+                "app requested none. Check AMP_EXPORT_URL, and whether a proxy changes the answers."
             )
 
     @contextmanager
@@ -182,7 +184,7 @@ class Amplitude:
         except requests.exceptions.SSLError as error:
             raise AmplitudeUnavailable(
                 f"{window}: no trusted TLS connection to Amplitude ({reason(error)}). "
-                "Is AMP_EXPORT_URL right, or a proxy in between?"
+                "Check AMP_EXPORT_URL, and whether a proxy is in between."
             ) from error
         except requests.exceptions.ConnectTimeout as error:
             raise AmplitudeUnavailable(
@@ -208,7 +210,7 @@ class Amplitude:
         said = f"{window}: Amplitude answered {status}" + (f': "{words}".' if words else ".")
         if status in (requests.codes.unauthorized, requests.codes.forbidden):
             return BadCredentials(
-                f"{said} AMP_API_KEY and AMP_SECRET_KEY must be of one project, and of the region "
+                f"{said} AMP_API_KEY and AMP_SECRET_KEY must belong to one project, in the region "
                 f"{self._settings.region!r} (AMP_DATA_REGION)."
             )
         if status == requests.codes.bad_request:
@@ -218,7 +220,7 @@ class Amplitude:
         if status < requests.codes.ok or status in _RETRIED or status >= requests.codes.server_error:
             return self._unavailable(response, said)
         return UnexpectedAnswer(
-            f"{said} The Export API does not document this. Is AMP_EXPORT_URL the export endpoint itself?"
+            f"{said} The Export API does not document this. Check that AMP_EXPORT_URL is the Export API's address."
         )
 
     def _unavailable(self, response: requests.Response, said: str) -> AmplitudeUnavailable:

@@ -93,7 +93,7 @@ def check_day(day: date, now: datetime, retention_days: int) -> None:
         raise InvalidDate(f"{day} is in the future: today is {today} (UTC).")
     if day > newest_complete_day(now):
         raise InvalidDate(
-            f"{day} is not complete yet: Amplitude has a whole day two hours after its end, "
+            f"{day} is not complete yet. Amplitude needs two hours after the end of a day, "
             f"so it can be exported from {end_of(day) + COMPLETE_AFTER:%Y-%m-%dT%H:%MZ} on."
         )
     if day < oldest_kept_day(now, retention_days):

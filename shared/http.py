@@ -138,7 +138,7 @@ def _of_proxy(chain: list[BaseException]) -> str:
     texts = (str(one) for one in chain if isinstance(one, OSError))
     status = next((found[1] for text in texts if (found := _PROXY_STATUS.search(text))), "")
     if status == str(requests.codes.proxy_authentication):
-        return f"the proxy answered 407: its address {_PROXY} needs a user and a password, or others"
+        return f"the proxy answered 407: its address {_PROXY} needs a user and a password, or they are wrong"
     if status:
         return f"the proxy {_PROXY} answered {status}"
     if any(isinstance(one, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError) for one in chain):

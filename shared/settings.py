@@ -100,7 +100,7 @@ def _endpoint(value: str) -> str:
     if value and not is_url:
         raise ValueError("must be an http or https URL")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must hold neither credentials nor a query: set AMP_API_KEY and AMP_SECRET_KEY")
+        raise ValueError("must not contain credentials or a query: set AMP_API_KEY and AMP_SECRET_KEY")
     if value and not is_protected(value):
         raise ValueError("may use plain http only to a loopback address: use https, or others could read the keys")
     return value
@@ -305,7 +305,7 @@ def _load(environ: Mapping[str, str], which: str) -> Settings:
     }
     host = "." + host_of(values["export_url"]).rstrip(".")
     if values["region"] == "eu" and host.endswith(".amplitude.com") and not host.endswith(".eu.amplitude.com"):
-        problems.append("AMP_EXPORT_URL points to Amplitude's US servers while AMP_DATA_REGION is eu: make them agree")
+        problems.append("AMP_EXPORT_URL points to Amplitude's US servers while AMP_DATA_REGION is eu: change one")
     values["export_url"] = values["export_url"] or ENDPOINTS[values["region"]]
     both = ("EXPORT_STORAGE", "EXPORT_STORAGE__blobServiceUri")
     if len([name for name in both if environ.get(name, "").strip()]) != 1:

@@ -84,7 +84,7 @@ def gunzip(reader: ByteReader, name: str, goes_on: Callable[[], bool] | None = N
             yield packed, content
         trailer = reader.exactly(8, "in a gzip trailer")
         if struct.unpack("<II", trailer) != (crc, size & _MOST_32):
-            raise BrokenArchive(f"{name}: checksum or size of its gzip stream do not match.")
+            raise BrokenArchive(f"{name}: the checksum or size of its gzip stream does not match.")
         yield trailer, b""
 
 

@@ -108,7 +108,7 @@ class Archive:
             if entry.is_directory and passed_over:
                 suspicion = suspicion or SuspiciousArchive(f"{entry.shown}: a directory that holds bytes.")
         if suspicion is None and not self._sources:
-            suspicion = SuspiciousArchive("The archive holds no event file: no events would have been a 404.")
+            suspicion = SuspiciousArchive("The archive has no event file. Without events, Amplitude would answer 404.")
         if suspicion:
             raise suspicion
 
@@ -133,9 +133,9 @@ class Archive:
     def _event_file(self, entry: Entry, name: str, match: re.Match[str]) -> Member:
         project, day, hour, part = match["project"], match["date"], int(match["hour"]), int(match["part"])
         if day != self._window.day.isoformat() or not self._window.start <= hour < self._window.end:
-            raise SuspiciousArchive(f"{entry.shown}: not of the hours that were asked for, {self._window}.")
+            raise SuspiciousArchive(f"{entry.shown}: outside the requested hours, {self._window}.")
         if self._project not in ("", project):
-            raise SuspiciousArchive(f"{entry.shown}: a second project beside {self._project}.")
+            raise SuspiciousArchive(f"{entry.shown}: a second project, besides {self._project}.")
         self._project = project
         stem = f"{project}_{day}_{hour:02d}_{part}"
         if stem in self._sources:

@@ -58,4 +58,4 @@ class ByteReader:
 
     def cut(self, place: str) -> BrokenArchive:
         """The error if the bytes end too early."""
-        return BrokenArchive(f"{self._what} is cut {place}, after {self.position} bytes.")
+        return BrokenArchive(f"{self._what} is cut off {place}, after {self.position} bytes.")

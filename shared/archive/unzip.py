@@ -57,7 +57,7 @@ class Entry:
         header = reader.exactly(26, "in the header of an entry")
         _, flags, method, _, crc, packed, size, name_length, extra_length = struct.unpack("<HHHIIIIHH", header)
         if name_length > MOST_NAME_BYTES:
-            raise SuspiciousArchive(f"An entry has a name of {name_length} bytes. No file is called like that.")
+            raise SuspiciousArchive(f"An entry has a name of {name_length} bytes. No event file has such a name.")
         name = reader.exactly(name_length, "in the name of an entry")
         size, packed = _widened(reader.exactly(extra_length, f"in the header of {show(name)}"), size, packed)
         self.facts = Facts(name, method, crc, packed, size)
@@ -120,7 +120,7 @@ class Entry:
             raise UnsupportedArchive(f"{self.shown}: this app cannot read compression method {self.facts.method}.")
         if self._size_follows and not self.facts.name.endswith(b".gz"):
             raise UnsupportedArchive(
-                f"{self.shown}: it is stored, its size only follows it, and it is no gzip file that knows its own end."
+                f"{self.shown}: it is stored, and its size comes only after it. Only a gzip file shows its own end."
             )
 
     def _stored(self) -> Iterator[Bytes]:
@@ -156,7 +156,7 @@ class Entry:
         descriptor = self._descriptor()
         whole = bool(descriptor) if self._described else self._proven() == self.facts
         if not whole:
-            raise BrokenArchive(f"{self.shown}: checksum or size do not match.")
+            raise BrokenArchive(f"{self.shown}: the checksum or size does not match.")
         self.facts = self._proven()
         self._reader.exactly(len(descriptor), f"behind {self.shown}")
         self.complete = True
@@ -241,8 +241,8 @@ class ZipStream:
             signature = self._reader.exactly(4, "in its directory")
         if self._facts:
             raise BrokenArchive(
-                f"The archive's directory does not list {len(self._facts)} of its {count} entries, "
-                f"the first {show(next(iter(self._facts.values())).name)}, or is damaged."
+                f"The archive's directory is damaged, or does not list {len(self._facts)} of {count} entries. "
+                f"The first of them is {show(next(iter(self._facts.values())).name)}."
             )
         self._check_end(signature, start, count)
         if self._reader.take(1):
@@ -255,7 +255,7 @@ class ZipStream:
         size, packed, offset = _widened(extra, size, packed, offset)
         read = self._facts.pop(offset, None) == Facts(name, method, crc, packed, size)
         if not read or flags & (_ENCRYPTED | _PATCHED):
-            raise BrokenArchive(f"What the archive's directory says of {show(name)} is not what was read.")
+            raise BrokenArchive(f"The archive's directory and its entry {show(name)} do not match.")
 
     def _check_end(self, signature: bytes, start: int, count: int) -> None:
         """The end records (4.3.14 to 4.3.16) must have the right number of entries and place of the directory."""
@@ -275,7 +275,7 @@ class ZipStream:
                 raise _unlike_end(count)
             signature = self._reader.exactly(4, place)
         if signature != _END:
-            raise BrokenArchive(f"The archive is damaged after its byte {self._reader.position}.")
+            raise BrokenArchive(f"The archive is damaged after byte {self._reader.position}.")
         *found, comment_length = struct.unpack("<HHHHIIH", self._reader.exactly(18, place))
         most = (_MOST_16,) * 4 + (_MOST_32,) * 2
         if any(
@@ -287,7 +287,7 @@ class ZipStream:
 
 
 def _unlike_end(count: int) -> BrokenArchive:
-    return BrokenArchive(f"{count} entries were read; the archive's last record has another number or place of them.")
+    return BrokenArchive(f"The archive has {count} entries, but its last record says otherwise, or is damaged.")
 
 
 def show(name: bytes) -> str:

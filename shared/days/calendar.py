@@ -26,7 +26,7 @@ _KINDS: tuple[Kind, ...] = ("manifests", "status")
 _FIRST_PAGE = 50
 """Enough names to find a day in; a container with ten years of days is not listed for it."""
 RETURNING, BEFORE = "returning", "before"
-_WORDS = {RETURNING: "coming back", BEFORE: "never asked for"}
+_WORDS = {RETURNING: "coming back", BEFORE: "never requested"}
 """The names of the looks that are not states."""
 
 

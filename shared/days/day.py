@@ -137,7 +137,7 @@ def _died(run: RunStatus) -> RunError:
     until = iso(run.updated_at + COMES_BACK_WITHIN)
     return RunError(
         RunDied.__name__,
-        f"{text}It comes back on its own, by {until} at the latest (plus the start of a host). If it does not, run the "
-        "day again.",
+        f"{text}It comes back on its own, by {until} at the latest (plus the time to start a host). If it does not, "
+        "run the day again.",
         {"comes_back_by": until},
     )

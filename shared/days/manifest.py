@@ -141,14 +141,15 @@ class Manifest:
             version = whole(document["version"])
             if version != VERSION:
                 raise InvalidManifest(
-                    f"{name} has version {version}, this app knows {VERSION}: a newer app wrote it. Deploy that one."
+                    f"{name} has version {version}, but this app reads only version {VERSION}. A newer version "
+                    "of the app wrote it: deploy that version."
                 )
             if (document["volume"] or {}).get("median_events") is None:
                 document["volume"] = None
             manifest = decode(cls, document)
             sums = document["empty_hours"], {key: document["totals"][key] for key in manifest.totals}
             if sums != (manifest.empty_hours, manifest.totals):  # this also finds an hour that does not exist
-                raise ValueError("its sums do not hold")
+                raise ValueError("its totals are wrong")
             place = f"manifests/date={manifest.date}.json"
             folder = f"{name.removesuffix(place)}events/date={manifest.date}/"
             if not name.endswith(place) or not all(file.name.startswith(folder) for file in manifest.files):

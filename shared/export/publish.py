@@ -162,7 +162,7 @@ class DayExport:
             if landed or over:  # an etag never occurs twice, but "no manifest" may be true again later
                 listed = {file.name for file in landed.files} if landed else set()
                 self._take_away([blob for blob in own if blob not in listed])
-            raise Displaced(f"Another try has landed {self.run.date} meanwhile; this one changed nothing.") from error
+            raise Displaced(f"Another try has landed {self.run.date} first. This one changed nothing.") from error
         except StorageUnavailable:
             _, landed = self._landed()
             if not landed or landed.try_id != self.run.try_id:
@@ -171,7 +171,7 @@ class DayExport:
     def _check_age(self) -> None:
         # The sweep deletes old unlisted blobs. If this try has slept for that long, its own blobs may be gone.
         if self.clock() - (self.run.started_at or self.locked_at) > LONGEST_TRY:
-            raise Displaced(f"The export of {self.run.date} took longer than a try may live; it begins again.")
+            raise Displaced(f"The export of {self.run.date} took longer than a try may take. It begins again.")
 
     def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
         """Delete unlisted files: those that were replaced, and those that dead tries left before this one began."""

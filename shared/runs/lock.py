@@ -101,7 +101,7 @@ class DayLock:
             else:
                 self._etag = written.etag
                 return written.at
-        raise StorageUnavailable(f"The status of {self.status.date} changes all the time: {refused}")
+        raise StorageUnavailable(f"The status of {self.status.date} keeps changing: {refused}")
 
     def _renew(self) -> None:
         try:
@@ -141,8 +141,8 @@ def foreign_lease(container: Container, name: str, document: Document) -> Storag
     if not document.leased_forever:
         return None
     return StorageDenied(
-        f"Somebody holds a lease without an end on {name}: this app takes no such lease, and cannot export the day "
-        "under it. Break it: az storage blob lease break --auth-mode login --account-name ACCOUNT "
+        f"Somebody other than this app holds an infinite lease on {name}, so the day cannot be exported. Break "
+        "the lease: az storage blob lease break --auth-mode login --account-name ACCOUNT "
         f"--container-name {container.name} --blob-name {name}",
         code=LEASED,
     )

@@ -37,4 +37,4 @@ def is_decodable(text: str) -> bool:
 
 
 def _log(what: str) -> None:
-    log_failed(RunError("InvalidMessage", f"{what} Clear the queue, and send what is still wanted again."))
+    log_failed(RunError("InvalidMessage", f"{what} Clear the queue, and send the messages that you still need again."))

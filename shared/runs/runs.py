@@ -217,8 +217,8 @@ class Runs:
                 return None
             status = found or RunStatus(order.day, RunState.FAILED, order.run_id, order.trigger, order.replace)
             died = errors.RunDied(
-                f"The run of {order.day} ended at every try without recording a result: the host was stopped, or ran "
-                "out of time or memory. Look at the host's own log, then run the day again."
+                f"Each try of the run of {order.day} ended without recording a result: the host was stopped, or "
+                "ran out of time or memory. Look at the host's own log, then run the day again."
             )
             return status.changed(self.clock(), status=RunState.FAILED, error=status.error or RunError.of(died))
 
@@ -298,7 +298,7 @@ class Runs:
             with suppress(errors.ConditionNotMet):
                 put_unleased(self.container, name, changed, document)
                 return changed
-        raise errors.StorageUnavailable(f"The status of {day} changes all the time; try again in a minute.")
+        raise errors.StorageUnavailable(f"The status of {day} keeps changing. Try again in a minute.")
 
     def _read(self, day: date) -> tuple[Document | None, RunStatus | None]:
         name = self.settings.names.status(day)

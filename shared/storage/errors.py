@@ -86,7 +86,7 @@ _PERMISSION = (
     "firewall let it in?"
 )
 _LEASE = (
-    "Somebody holds a lease on this blob, and it is not this app: find out who, or break it with "
+    "Somebody other than this app holds a lease on this blob: find out who, or break it with "
     "`az storage blob lease break`."
 )
 _ARCHIVE = "The blob is in the archive tier: rehydrate it, and keep lifecycle rules from archiving this container."
@@ -98,7 +98,7 @@ _ADVICE = {
     "BlobImmutableDueToPolicy": _PROTECTED,
     "ResourceNotFound": "The account does not have it: is the name of the storage account in the settings right?",
     "ContainerNotFound": (
-        "The container does not exist. Create the one that EXPORT_CONTAINER names, or deploy the template, which does."
+        "The container that EXPORT_CONTAINER names does not exist: create it, or deploy the template, which does so."
     ),
 }
 _BUSY = (408, 429, 500, 502, 503, 504)
@@ -138,7 +138,7 @@ def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
     if isinstance(error, ClientAuthenticationError) and not error.status_code:
         return StorageDenied(
             f"No token for the storage account to {what} ({name}): is the managed identity assigned to the app, and "
-            "EXPORT_STORAGE__clientId its client id? Or, with a connection string: is its AccountKey whole?"
+            "EXPORT_STORAGE__clientId its client id? Or, with a connection string: is its AccountKey complete?"
         )
     # Below 400 the storage had said yes, and the answer broke off; without a status something was in between.
     if status < _REFUSALS:

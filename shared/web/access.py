@@ -67,7 +67,7 @@ def check(request: func.HttpRequest, caller: Caller, environ: Mapping[str, str])
             )
     if changes and _from_another_site(request):
         raise Problem(
-            403, "A page of another site may not start or withdraw an export. Use the app's own page, or no browser."
+            403, "A page of another site may not start or withdraw an export. Use the app's page, or a script."
         )
 
 

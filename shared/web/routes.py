@@ -150,9 +150,9 @@ def _room_for(app: App, days: Sequence[date]) -> Iterator[None]:
         if len(queued.union(days)) > MAX_QUEUED:
             raise Problem(
                 429,
-                f"At most {MAX_QUEUED} days may be queued at a time, and {len(queued)} are queued already. Ask for "
-                "fewer, wait until some are exported (GET /api/exports shows which), or take queued days back with "
-                "DELETE /api/exports?from=D&to=D.",
+                f"At most {MAX_QUEUED} days may be queued at a time, and {len(queued)} are queued already. "
+                "Request fewer, wait until some are exported (GET /api/exports shows which), or withdraw queued days "
+                "with DELETE /api/exports?from=D&to=D.",
             )
         _being_queued.append(days)
     try:
@@ -191,7 +191,7 @@ def status(app: App, request: func.HttpRequest) -> func.HttpResponse:
     day = _day(app, request)
     found = read_day(app.container, app.settings.names, day)
     if found is None:
-        raise Problem(404, f"{day} was never exported, nor queued. {_how_to_queue(app, day)}")
+        raise Problem(404, f"{day} was never exported or queued. {_how_to_queue(app, day)}")
     if "download" in request.params:
         return _download(app, found, request.params["download"])
     if _wants_page(request):
@@ -213,7 +213,7 @@ def _download(app: App, day: Day, wanted: str) -> func.HttpResponse:
             raise Problem(NOT_FOUND, f"No try at {day.date} has begun, so there is no log.")
         name, kind = names.log(day.date, run_id, try_id), "text/csv"
     else:
-        raise Problem(400, f"download is manifest or log, not {wanted[:MAX_LOGGED]!r}.")
+        raise Problem(400, f"download must be manifest or log, not {wanted[:MAX_LOGGED]!r}.")
     document = app.container.read(name)
     if document is None:
         raise Problem(NOT_FOUND, f"{day.date} has no {wanted}: {name} is not in the container.")
@@ -257,7 +257,7 @@ def _range(app: App, request: func.HttpRequest, needed_by: str = "") -> tuple[da
     if days < 1:
         raise Problem(400, f"The range is empty: from ({first}) is after to ({last}).")
     if days > MAX_DAYS:
-        raise Problem(400, f"The range has {days} days, {MAX_DAYS} at most can be asked for at once.")
+        raise Problem(400, f"The range has {days} days. One request can have at most {MAX_DAYS}.")
     _check_future(app, last)
     return first, last
 
@@ -284,7 +284,7 @@ def _day(app: App, request: func.HttpRequest) -> date:
 def _flag(request: func.HttpRequest, name: str) -> bool:
     text: str = request.params.get(name, "false")
     if text.lower() not in ("true", "false"):
-        raise Problem(400, f"{name} is true or false, not {text[:40]!r}.")
+        raise Problem(400, f"{name} must be true or false, not {text[:40]!r}.")
     return text.lower() == "true"
 
 

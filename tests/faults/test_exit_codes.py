@@ -75,8 +75,8 @@ def test_a_range_goes_on_past_a_failed_day_and_missing_skips_what_has_landed(
     assert without_keys.cli("coverage", *span, "--check").returncode == 0
     before = ("--from", str(first - timedelta(days=2)), "--to", str(third))
     checked = exports.cli("coverage", *before, "--check")
-    assert (checked.returncode, checked.stdout.count("never asked for")) == (1, 3), "two days, and the legend"
-    assert "2 of them lie before the first day that was ever asked for" in checked.stderr
+    assert (checked.returncode, checked.stdout.count("never requested")) == (1, 3), "two days, and the legend"
+    assert "2 of them are before the first day that was ever requested" in checked.stderr
 
 
 def test_a_closed_pipe_does_not_fail_a_landed_day(exports: Exports, reader: Reader) -> None:

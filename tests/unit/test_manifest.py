@@ -187,7 +187,7 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("version", [0, 2])
 def test_another_version_is_refused_and_says_so(version: int) -> None:
-    with pytest.raises(InvalidManifest, match=f"has version {version}, this app knows 1"):
+    with pytest.raises(InvalidManifest, match=f"has version {version}, but this app reads only version 1"):
         Manifest.from_json(with_figure(version=version), NAME)
 
 

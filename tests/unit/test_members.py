@@ -127,13 +127,13 @@ def test_a_name_that_is_none_of_amplitudes_is_suspicious_and_told_briefly(name: 
 @pytest.mark.parametrize(("hour", "inside"), [(0, False), (5, False), (6, True), (7, True), (8, False), (23, False)])
 def test_an_hour_outside_the_window_is_suspicious(hour: int, *, inside: bool) -> None:
     whole, window = build([event_file(hour)]), Window(DAY, 6, 8)
-    says = "not of the hours that were asked for, 2025-11-04T06 to 2025-11-04T07"
+    says = "outside the requested hours, 2025-11-04T06 to 2025-11-04T07"
     with nullcontext() if inside else pytest.raises(SuspiciousArchive, match=says):
         assert len(read([whole], window)[0]) == 1
 
 
 def test_a_second_project_is_suspicious() -> None:
-    with pytest.raises(SuspiciousArchive, match=r"'9/9_.*second project beside 187520"):
+    with pytest.raises(SuspiciousArchive, match=r"'9/9_.*second project, besides 187520"):
         read([build([event_file(0), File(event_name(1, project="9"), GZIP)])])
 
 

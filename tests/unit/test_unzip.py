@@ -228,8 +228,8 @@ def test_there_are_archives_of_other_tools() -> None:
         *((replace(ONE, local={"flags": flag}), "encrypted") for flag in (0x0001, 0x0040, 0x2000)),
         (replace(ONE, local={"flags": 0x0020}), "patch"),
         (replace(ONE, local={"method": 12}), "method 12"),
-        (replace(ONE, descriptor="signed 32"), "size only follows it"),
-        (replace(ONE, descriptor="signed 64", zip64=True), "size only follows it"),
+        (replace(ONE, descriptor="signed 32"), "size comes only after it"),
+        (replace(ONE, descriptor="signed 64", zip64=True), "size comes only after it"),
     ],
 )
 def test_what_no_stream_can_tell_is_unsupported(file: File, words: str) -> None:
