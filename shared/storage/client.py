@@ -65,7 +65,7 @@ class StagingClient(ContainerClient):
         self._put(name, "comp=blocklist", headers, [body.encode()])
 
     def _put(self, name: str, query: str, headers: dict[str, str], pieces: Sequence[bytes]) -> None:
-        url = f"{self._base}/{quote(name, safe='~/=')}?{query}{'&' if self._signature else ''}{self._signature}"
+        url = f"{self._base}/{quote(name, safe='~/')}?{query}{'&' if self._signature else ''}{self._signature}"
         headers |= {**self._headers, "Content-Length": str(sum(map(len, pieces)))}
         response = self._requests.run(HttpRequest("PUT", url, headers, data=pieces)).http_response  # type: ignore[arg-type]  # the transport takes an iterable
         if response.status_code != _CREATED:
