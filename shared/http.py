@@ -127,7 +127,7 @@ def _of_tls(chain: list[BaseException]) -> str:
             return f"{_BUNDLE} does not exist"
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"certificate not trusted: {one.verify_message}"
-        if isinstance(one, ssl.SSLError) and one.reason in _NO_CERTIFICATE:
+        if isinstance(one, ssl.SSLError) and getattr(one, "reason", "") in _NO_CERTIFICATE:
             return f"{_BUNDLE} has no certificate"
     return ""
 

@@ -26,7 +26,10 @@ received: list[int] = []
 def check_stop() -> None:
     """Raise Interrupted if the process is to end."""
     if received:
-        raise Interrupted("A signal stopped the run. A run from the queue comes back by itself; run any other again.")
+        raise Interrupted(
+            "A signal stopped the run. A run from the queue starts again by itself. On the command line, export the "
+            "day again."
+        )
 
 
 def wait_for(event: threading.Event, seconds: float = math.inf) -> bool:

@@ -56,7 +56,7 @@ def instance(kind: type[Exception]) -> Exception:
     """An exception of a class, whatever its constructor wants; its text must not show. TLS gives a reason."""
     error = kind.__new__(kind)
     Exception.__init__(error, "marker")
-    error.__dict__.update({"reason": None, "verify_message": "self-signed"} if issubclass(kind, ssl.SSLError) else {})
+    error.__dict__.update({"verify_message": "self-signed"} if issubclass(kind, ssl.SSLError) else {})
     return error
 
 
