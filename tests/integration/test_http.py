@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import azure.functions as func
 import pytest
 import requests
+from azure.core.exceptions import ServiceRequestError
 from azure.storage.blob import BlobLeaseClient, ContainerClient
 from azure.storage.queue import QueueClient
 
@@ -33,6 +34,7 @@ from shared.days.state import RunState, Trigger
 from shared.days.status import RunStatus
 from shared.runs.messages import Order
 from shared.web.answers import HEADERS
+from tests.doubles.memory import MemoryClient
 from tests.unit.test_access import READER, WRITER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -299,6 +301,17 @@ def test_a_backfill_of_missing_days_and_no_more_than_a_year_at_a_time(here: Here
     taken_back = ask(here, "DELETE", "?from=2010-01-01&to=2010-01-31").json()["runs"]
     assert len(taken_back) == len(runs)
     assert ask(here, "POST", "?from=2012-01-01&to=2012-01-30").status_code == 202, "as many more"
+
+
+@pytest.mark.in_memory
+def test_a_backfill_that_fails_midway_sends_the_messages_of_its_first_days(here: Here, container: MemoryClient) -> None:
+    def fault(kind: str, name: str) -> None:
+        if kind == "upload_blob" and "2010-01-03" in name:
+            raise ServiceRequestError("gone")
+
+    container.fault = fault
+    problem(ask(here, "POST", "?from=2010-01-01&to=2010-01-05"), 503)
+    assert [json.loads(message)["date"] for message in here.sent] == ["2010-01-01", "2010-01-02"]
 
 
 @pytest.mark.parametrize(
