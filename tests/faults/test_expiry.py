@@ -158,6 +158,15 @@ def test_an_expiry_that_a_run_overtakes_takes_nothing_away(scene: Scene) -> None
     scene.assert_landed()
 
 
+def test_a_manifest_that_lands_just_before_the_day_is_called_expired_stays(scene: Scene) -> None:
+    """It belongs to a try that had frozen: expiry deletes the manifest that it read before, or none."""
+    manifest = scene.container.get_blob_client(f"manifests/date={DAY}.json")
+    again = Fault(before=lambda: manifest.upload_blob(manifest.download_blob().readall(), overwrite=True))
+    scene.proxy.rule = at("put status", again)
+    night(scene, proxy=scene.proxy)
+    assert scene.reader.files(DAY) == DAY_FILES
+
+
 @pytest.mark.parametrize("froze_at", ["list", "delete"])
 def test_an_expiry_that_loses_its_lock_after_the_manifest(scene: Scene, froze_at: str) -> None:
     """A run lands the day anew in between: expiry takes only what is older than its own lock."""

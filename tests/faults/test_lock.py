@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -13,7 +14,8 @@ from shared.app import open_app
 from shared.errors import StorageDenied, StorageUnavailable
 from shared.runs import lock
 from shared.runs.messages import Order
-from shared.storage import container
+from shared.storage.container import Lease
+from tests.doubles.memory import MemoryClient
 from tests.faults import tries
 from tests.faults.exports import DAY
 from tests.faults.reader import Reader
@@ -48,15 +50,15 @@ def test_the_heart_beats_on_after_a_renewal_that_fails(
 ) -> None:
     """Whatever it fails with. Else the lease would run out, and nobody would notice that it has."""
     renewed = threading.Semaphore(0)
-    renew, failures = container.Lease.renew, iter([failure])
+    renew, failures = Lease.renew, iter([failure])
 
-    def renew_or_fail(lease: container.Lease) -> None:
+    def renew_or_fail(lease: Lease) -> None:
         for error in failures:
             raise error
         renew(lease)
         renewed.release()
 
-    monkeypatch.setattr(container.Lease, "renew", renew_or_fail)
+    monkeypatch.setattr(Lease, "renew", renew_or_fail)
     with held(environ) as day_lock:
         assert renewed.acquire(timeout=SECONDS)
         day_lock.check()
@@ -79,3 +81,16 @@ def test_progress_that_hangs_holds_nothing_up(scene: Scene) -> None:
         noting.join()
         tries.wait_until(lambda: scene.reader.status(DAY)["progress"] == {"files": 2})
     assert went_on
+
+
+@pytest.mark.in_memory
+def test_a_lease_that_has_run_out_unnoticed_is_renewed_by_the_next_write(
+    environ: dict[str, str], container: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a storage that did not answer for a minute, while no other try came."""
+    monkeypatch.setattr(lock, "PROGRESS_SECONDS", 1000)
+    with held(environ) as day_lock:
+        later = container.clock() + timedelta(minutes=2)
+        container.clock = lambda: later
+        assert day_lock.write(progress={"files": 7}) == later.replace(microsecond=0)
+        day_lock.check()
