@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import time
@@ -12,15 +13,19 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from rich.console import Console
 
 from cli import codes, coverage, export
 from cli import main as cli
+from cli.doctor import Doctor
 from local.simulator import Asked, Fault, Simulator
 from shared.app import open_app
 from shared.dates import newest_complete_day
 from shared.errors import InvalidDate, TransientError
 from shared.runs.nightly import Nightly
 from shared.runs.runs import Asked as AskedRun
+from shared.settings import load_settings
+from tests.doubles.memory import MemoryClient
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader
 
@@ -243,3 +248,13 @@ def test_times_are_utc_wherever_the_laptop_is(
     assert began <= started <= finished <= datetime.now(UTC)
     assert reader.files(DAY) == simulator.member_bytes(DAY)
     assert newest_complete_day(started) == newest_complete_day(began)
+
+
+@pytest.mark.parametrize(("minutes", "outcome"), [(-6, "FAILED"), (-4, "ok"), (4, "ok"), (6, "FAILED")])
+def test_the_doctor_wants_a_clock_within_five_minutes_of_the_storages(
+    environ: dict[str, str], container: MemoryClient, minutes: int, outcome: str
+) -> None:
+    now, output = container.clock, io.StringIO()
+    container.clock = lambda: now() + timedelta(minutes=minutes)
+    Doctor(load_settings(environ), Console(file=output)).check_storage()
+    assert f"{outcome:7} clock" in output.getvalue()

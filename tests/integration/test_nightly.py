@@ -374,6 +374,15 @@ class TestMessages:
         assert len(simulator.requests) == 1
         assert [line["reason"] for line in events_of(caplog, "run_dropped")] == ["the run is complete"]
 
+    @pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 100_000, b'{"date": "9 March"}'])
+    def test_that_nobody_can_read(
+        self, app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, body: bytes
+    ) -> None:
+        """It is done, with one line for the alert: it would be no better the next time."""
+        monkeypatch.setattr(function_app, "opened", lambda: app)
+        function_app.export_day.build().get_user_function()(QueueMessage(body=body))
+        assert [record.levelname for record in caplog.records if record.name == "amplitude_export"] == ["ERROR"]
+
     def test_written_by_hand(self, app: App, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
         """Only a date: it exports the day, landed or not, and a second delivery of the same message does nothing."""
         monkeypatch.setattr(function_app, "opened", lambda: app)
