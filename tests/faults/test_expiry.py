@@ -161,8 +161,11 @@ def test_an_expiry_that_a_run_overtakes_takes_nothing_away(scene: Scene) -> None
 def test_a_manifest_that_lands_just_before_the_day_is_called_expired_stays(scene: Scene) -> None:
     """It belongs to a try that had frozen: expiry deletes the manifest that it read before, or none."""
     manifest = scene.container.get_blob_client(f"manifests/date={DAY}.json")
-    again = Fault(before=lambda: manifest.upload_blob(manifest.download_blob().readall(), overwrite=True))
-    scene.proxy.rule = at("put status", again)
+
+    def put_again() -> None:
+        manifest.upload_blob(manifest.download_blob().readall(), overwrite=True)
+
+    scene.proxy.rule = at("put status", Fault(before=put_again))
     night(scene, proxy=scene.proxy)
     assert scene.reader.files(DAY) == DAY_FILES
 

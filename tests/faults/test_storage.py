@@ -226,7 +226,7 @@ def test_a_container_that_goes_in_mid_run(scene: Scene) -> None:
     code, output = scene.run()
     assert code == 1
     assert "StorageDenied: " in output
-    assert "The container does not exist" in output
+    assert "The container that EXPORT_CONTAINER names does not exist" in output
     assert "EXPORT_CONTAINER" in output
     scene.exports.run()
     scene.assert_landed()
