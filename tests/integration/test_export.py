@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import re
 import time
@@ -24,8 +25,10 @@ from shared.days.coverage import read_coverage, read_day
 from shared.days.manifest import Manifest
 from shared.errors import FewerEvents
 from shared.export.fetch import Progress
+from shared.runs.lock import DayLock
 from shared.runs.messages import Order
 from shared.web import routes
+from tests.doubles.memory import MemoryClient
 
 DAY = date(2025, 11, 4)
 WAIT_SECONDS = 60
@@ -269,3 +272,23 @@ class TestOneDay:
             assert file["bytes"] == len(sent[file["hour"], file["part"]])
             settings = container.get_blob_client(file["name"]).get_blob_properties().content_settings
             assert (settings.content_type, settings.content_encoding) == ("application/gzip", None)
+
+
+@pytest.mark.in_memory
+def test_the_lock_is_checked_before_the_commits_and_before_the_manifest(
+    environ: dict[str, str], container: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that has lost its day commits nothing and publishes nothing."""
+    steps = {"stage_block": "stage", "commit_block_list": "commit"}
+    seen: list[str] = []
+
+    def see(kind: str, name: str) -> None:
+        seen.append("manifest" if (kind, name[:9]) == ("upload_blob", "manifests") else steps.get(kind, ""))
+
+    container.fault = see
+    monkeypatch.setattr(DayLock, "note", lambda *_, **__: None)
+    monkeypatch.setattr(DayLock, "check", lambda _: seen.append("check"))
+    with open_app(environ) as app:
+        app.runs.run_now(Order(DAY))
+    order = [step for step, _ in itertools.groupby(step for step in seen if step)]
+    assert order[order.index("stage") :][:5] == ["stage", "check", "commit", "check", "manifest"]
