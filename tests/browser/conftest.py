@@ -11,7 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES, LOOKS = ROOT / "docs" / "images", ROOT / ".run" / "screenshots"
@@ -26,6 +26,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+expect.set_options(timeout=60_000)  # milliseconds; the default of five seconds is not enough on a busy machine
 
 Rendered = tuple[str, Mapping[str, str]]
 

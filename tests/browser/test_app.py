@@ -84,8 +84,8 @@ def opened(page: Page, day: date) -> Locator:
 def run_to(page: Page, day: date, section: Locator, button: str, outcome: str) -> None:
     """Press a button of a day, and wait until its run has ended and the page has been drawn again."""
     section.get_by_role("button", name=button).click()
-    expect(page.locator(f"#live-{day}")).to_contain_text(outcome, timeout=SECONDS * 1000)
-    expect(section.locator("button[aria-disabled=true]")).to_have_count(0, timeout=SECONDS * 1000)
+    expect(page.locator(f"#live-{day}")).to_contain_text(outcome)
+    expect(section.locator("button[aria-disabled=true]")).to_have_count(0)
 
 
 def landed(host: FunctionsHost, day: date) -> dict[str, object]:
@@ -104,7 +104,7 @@ def test_a_missing_day_is_exported_from_the_page_and_shown_as_complete(
     expect(live.get_by_role("progressbar")).to_be_visible()
     expect(section.get_by_role("button", name="Export this day")).to_be_disabled()
     gate.open()
-    expect(live).to_contain_text("complete", timeout=SECONDS * 1000)
+    expect(live).to_contain_text("complete")
     expect(page.get_by_role("heading", level=1)).to_have_text("The day has landed")
     expect(page.locator(f"a.day[href='#d-{day}']")).to_have_class(re.compile("s-complete"))
     expect(section).to_be_visible()
@@ -168,11 +168,11 @@ def test_a_run_that_somebody_else_started_is_followed_through_lost_answers(
     expect(live).to_contain_text("running")  # without a click
     lost = [True, True]
     other.route(re.compile("/api/exports/"), lambda route: route.abort() if lost and lost.pop() else route.continue_())
-    expect(live).to_contain_text("no answer, trying again", timeout=SECONDS * 1000)
+    expect(live).to_contain_text("no answer, trying again")
     gate.open()
-    expect(live).to_contain_text("complete", timeout=SECONDS * 1000)
+    expect(live).to_contain_text("complete")
     expect(other.get_by_role("heading", name="Files")).to_be_visible()
-    expect(page.get_by_role("heading", level=1)).to_have_text("The day has landed", timeout=SECONDS * 1000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("The day has landed")
 
 
 def test_a_run_that_is_refused_says_why(page: Page, host: FunctionsHost, day: date) -> None:
@@ -198,7 +198,7 @@ def test_a_range_is_exported_in_one_go_and_what_waits_can_be_withdrawn(page: Pag
     page.get_by_role("button", name="Withdraw this day").click()
     expect(page.get_by_text("1 withdrawn")).to_be_visible()
     gate.open()
-    expect(page.get_by_text("1 of 2 landed")).to_be_visible(timeout=SECONDS * 1000)
+    expect(page.get_by_text("1 of 2 landed")).to_be_visible()
     expect(page.get_by_role("heading", level=1)).to_have_text("1 of 2 days have landed")
 
     page.get_by_role("link", name=re.compile(f"{day.day} .*: complete")).click()
