@@ -23,12 +23,12 @@ from shared.app import App, open_app
 from shared.dates import newest_complete_day
 from shared.days.coverage import read_coverage, read_day
 from shared.days.manifest import Manifest
-from shared.errors import FewerEvents
+from shared.errors import Displaced, FewerEvents
 from shared.export.fetch import Progress
 from shared.runs.lock import DayLock
 from shared.runs.messages import Order
 from shared.web import routes
-from tests.doubles.memory import MemoryClient
+from tests.doubles.memory import MemoryBlob, MemoryClient
 
 DAY = date(2025, 11, 4)
 WAIT_SECONDS = 60
@@ -292,3 +292,39 @@ def test_the_lock_is_checked_before_the_commits_and_before_the_manifest(
         app.runs.run_now(Order(DAY))
     order = [step for step, _ in itertools.groupby(step for step in seen if step)]
     assert order[order.index("stage") :][:5] == ["stage", "check", "commit", "check", "manifest"]
+
+
+@pytest.mark.in_memory
+def test_a_refused_manifest_takes_no_blob_away_that_the_one_in_place_lists(
+    environ: dict[str, str], container: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The put of this try has landed without an answer, and another try has replaced it and kept the files."""
+    put = MemoryBlob.upload_blob
+
+    def put_after_another(blob: MemoryBlob, data: bytes, **options: Any) -> dict[str, Any]:
+        if blob.blob_name.startswith("manifests/"):
+            put(blob, json.dumps(json.loads(data) | {"try": "00000000"}).encode())
+        return put(blob, data, **options)
+
+    monkeypatch.setattr(MemoryBlob, "upload_blob", put_after_another)
+    with open_app(environ) as app:
+        with pytest.raises(Displaced):
+            app.runs.run_now(Order(DAY))
+        landed = app.container.read(f"manifests/date={DAY}.json")
+    assert landed
+    listed = [file["name"] for file in json.loads(landed.data)["files"]]
+    assert sorted(container.list_blob_names(name_starts_with="events/")) == sorted(listed) != []
+
+
+@pytest.mark.in_memory
+def test_a_blob_of_the_very_second_of_the_lock_is_not_a_leftover(
+    environ: dict[str, str], container: MemoryClient
+) -> None:
+    """The storage's clock knows whole seconds only: another try may have written it after this one took the lock."""
+    moment = container.clock()
+    container.clock = lambda: moment
+    young = f"events/date={DAY}/hour=00/1_{DAY}_00_0.deadbeef.json"
+    container.upload_blob(young, b"{}\n")
+    with open_app(environ) as app:
+        app.runs.run_now(Order(DAY))
+    assert young in container.list_blob_names(name_starts_with="events/")
