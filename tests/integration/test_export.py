@@ -23,12 +23,12 @@ from shared.app import App, open_app
 from shared.dates import newest_complete_day
 from shared.days.coverage import read_coverage, read_day
 from shared.days.manifest import Manifest
-from shared.errors import Displaced, FewerEvents
+from shared.errors import Displaced, FewerEvents, StorageDenied
 from shared.export.fetch import Progress
 from shared.runs.lock import DayLock
 from shared.runs.messages import Order
 from shared.web import routes
-from tests.doubles.memory import MemoryBlob, MemoryClient
+from tests.doubles.memory import MemoryBlob, MemoryClient, refusal
 
 DAY = date(2025, 11, 4)
 WAIT_SECONDS = 60
@@ -314,6 +314,39 @@ def test_a_refused_manifest_takes_no_blob_away_that_the_one_in_place_lists(
     assert landed
     listed = [file["name"] for file in json.loads(landed.data)["files"]]
     assert sorted(container.list_blob_names(name_starts_with="events/")) == sorted(listed) != []
+
+
+@pytest.mark.in_memory
+def test_after_a_refused_manifest_all_blobs_stay_if_none_is_in_place_any_more(
+    environ: dict[str, str], container: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of the put could still arrive, and succeed: again there is no manifest."""
+    put = MemoryBlob.upload_blob
+
+    def put_while_another_is_there(blob: MemoryBlob, data: bytes, **options: Any) -> dict[str, Any]:
+        if not blob.blob_name.startswith("manifests/"):
+            return put(blob, data, **options)
+        put(blob, b"{}")
+        try:
+            return put(blob, data, **options)
+        finally:
+            blob.delete_blob()
+
+    monkeypatch.setattr(MemoryBlob, "upload_blob", put_while_another_is_there)
+    with open_app(environ) as app, pytest.raises(Displaced):
+        app.runs.run_now(Order(DAY))
+    assert len(list(container.list_blob_names(name_starts_with="events/"))) == 24
+
+
+@pytest.mark.in_memory
+def test_a_status_that_may_not_be_written_is_no_lock(environ: dict[str, str], container: MemoryClient) -> None:
+    def refuse(kind: str, name: str) -> None:
+        if kind == "upload_blob" and name.startswith("status/"):
+            raise refusal(403, "AuthorizationPermissionMismatch")
+
+    container.fault = refuse
+    with open_app(environ) as app, pytest.raises(StorageDenied, match="AuthorizationPermissionMismatch"):
+        app.runs.ask(DAY, "http")
 
 
 @pytest.mark.in_memory
