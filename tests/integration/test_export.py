@@ -295,44 +295,24 @@ def test_the_lock_is_checked_before_the_commits_and_before_the_manifest(
 
 
 @pytest.mark.in_memory
-def test_a_refused_manifest_takes_no_blob_away_that_the_one_in_place_lists(
-    environ: dict[str, str], container: MemoryClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stays", [True, False], ids=["in place", "gone again"])
+def test_a_refused_manifest_takes_no_blob_away_that_a_manifest_may_list(
+    environ: dict[str, str], container: MemoryClient, monkeypatch: pytest.MonkeyPatch, *, stays: bool
 ) -> None:
-    """The put of this try has landed without an answer, and another try has replaced it and kept the files."""
+    """The one in place lists files of this try; or there is none any more, and a late copy of the put may land."""
     put = MemoryBlob.upload_blob
 
     def put_after_another(blob: MemoryBlob, data: bytes, **options: Any) -> dict[str, Any]:
-        if blob.blob_name.startswith("manifests/"):
-            put(blob, json.dumps(json.loads(data) | {"try": "00000000"}).encode())
-        return put(blob, data, **options)
-
-    monkeypatch.setattr(MemoryBlob, "upload_blob", put_after_another)
-    with open_app(environ) as app:
-        with pytest.raises(Displaced):
-            app.runs.run_now(Order(DAY))
-        landed = app.container.read(f"manifests/date={DAY}.json")
-    assert landed
-    listed = [file["name"] for file in json.loads(landed.data)["files"]]
-    assert sorted(container.list_blob_names(name_starts_with="events/")) == sorted(listed) != []
-
-
-@pytest.mark.in_memory
-def test_after_a_refused_manifest_all_blobs_stay_if_none_is_in_place_any_more(
-    environ: dict[str, str], container: MemoryClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A copy of the put could still arrive, and succeed: again there is no manifest."""
-    put = MemoryBlob.upload_blob
-
-    def put_while_another_is_there(blob: MemoryBlob, data: bytes, **options: Any) -> dict[str, Any]:
         if not blob.blob_name.startswith("manifests/"):
             return put(blob, data, **options)
-        put(blob, b"{}")
+        put(blob, json.dumps(json.loads(data) | {"try": "00000000"}).encode())
         try:
             return put(blob, data, **options)
         finally:
-            blob.delete_blob()
+            if not stays:
+                blob.delete_blob()
 
-    monkeypatch.setattr(MemoryBlob, "upload_blob", put_while_another_is_there)
+    monkeypatch.setattr(MemoryBlob, "upload_blob", put_after_another)
     with open_app(environ) as app, pytest.raises(Displaced):
         app.runs.run_now(Order(DAY))
     assert len(list(container.list_blob_names(name_starts_with="events/"))) == 24
