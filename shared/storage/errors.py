@@ -8,14 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
-    DeserializationError,
-    HttpResponseError,
-    ServiceRequestError,
-    ServiceResponseError,
-)
+from azure.core import exceptions as azure
+from azure.core.exceptions import HttpResponseError
 from urllib3.exceptions import HTTPError
 
 from shared.errors import ConditionNotMet, ExportError, StorageDenied, StorageUnavailable
@@ -37,46 +31,16 @@ _ROWS: dict[Kind, str] = {
         InvalidBlockList Md5Mismatch OperationTimedOut ServerBusy SnapshotOperationRateExceeded SystemInUse""",
     # The blob is not there. Reading and deleting have a value for that; otherwise somebody deleted it meanwhile.
     "gone": "BlobNotFound PathNotFound",
-    # It will not work until somebody acts.
+    # It will not work until somebody acts. This also applies to any code that is not in this table.
     "denied": """
         AccountIsDisabled AuthenticationFailed AuthorizationFailure AuthorizationPermissionMismatch BlobArchived
         BlobBeingRehydrated BlobImmutableDueToPolicy ContainerNotFound DirectoryIsNotEmpty DirectoryNotEmpty
         FilesystemNotFound InsufficientAccountPermissions InvalidAuthenticationInfo LeaseIdMissing
         LeaseIdMismatchWithContainerOperation LeaseNotPresentWithContainerOperation NoAuthenticationInformation
-        ResourceNotFound SnapshotsPresent UnauthorizedBlobOverwrite
-        AccountAlreadyExists AppendPositionConditionNotMet BlobAccessTierNotSupportedForAccountType BlobNotArchived
-        BlobTierInadequateForContentLength BlockCountExceedsLimit BlockListTooLong CannotChangeToLowerTier
-        CannotDeleteFileOrDirectory CannotVerifyCopySource ClientCacheFlushDelay ConditionHeadersNotSupported
-        ContainerQuotaDowngradeNotAllowed ContentLengthLargerThanTierLimit
-        ContentLengthMustBeZero CopyAcrossAccountsNotSupported CopyIdMismatch DestinationPathIsBeingDeleted
-        EmptyMetadataKey FeatureVersionMismatch FileLockConflict FileShareProvisionedBandwidthDowngradeNotAllowed
-        FileShareProvisionedBandwidthInvalid FileShareProvisionedIopsDowngradeNotAllowed
-        FileShareProvisionedIopsInvalid FileShareProvisionedStorageInvalid FilesystemAlreadyExists
-        IncrementalCopyBlobMismatch IncrementalCopyOfEarlierSnapshotNotAllowed
-        IncrementalCopyOfEarlierVersionSnapshotNotAllowed IncrementalCopySourceMustBeSnapshot
-        InfiniteLeaseDurationRequired InvalidBlobOrBlock InvalidBlobTier InvalidBlobType InvalidBlockId
-        InvalidDestinationPath InvalidFileOrDirectoryPathName InvalidFlushPosition InvalidHeaderValue InvalidHttpVerb
-        InvalidInput InvalidMarker InvalidMd5 InvalidMetadata InvalidOperation InvalidPageRange InvalidPropertyName
-        InvalidQueryParameterValue InvalidRange InvalidRenameSourcePath InvalidResourceName InvalidSourceBlobType
-        InvalidSourceBlobUrl InvalidSourceOrDestinationResourceType InvalidSourceUri InvalidUri
-        InvalidVersionForPageBlobOperation InvalidXmlDocument InvalidXmlNodeValue LeaseNameMismatch
-        MaxBlobSizeConditionNotMet MessageNotFound MessageTooLarge MetadataTooLarge MissingContentLengthHeader
-        MissingRequiredHeader MissingRequiredQueryParameter MissingRequiredXmlNode
-        MultipleConditionHeadersNotSupported NoPendingCopyOperation OperationNotAllowedOnIncrementalCopyBlob
-        OutOfRangeInput OutOfRangeQueryParameterValue ParentNotFound PathAlreadyExists PathConflict
-        PendingCopyOperation PopReceiptMismatch PreviousSnapshotCannotBeNewer PreviousSnapshotNotFound
-        PreviousSnapshotOperationNotSupported QueueAlreadyExists QueueBeingDeleted QueueDisabled QueueNotEmpty
-        QueueNotFound ReadOnlyAttribute RenameDestinationParentPathNotFound RequestBodyTooLarge
-        RequestUrlFailedToParse ResourceTypeMismatch SequenceNumberConditionNotMet SequenceNumberIncrementTooLarge
-        ShareAlreadyExists ShareBeingDeleted ShareDisabled ShareHasSnapshots ShareNotFound
-        ShareSnapshotCountExceeded ShareSnapshotInProgress ShareSnapshotNotFound ShareSnapshotOperationNotSupported
-        SharingViolation SnapshotCountExceeded SourceConditionNotMet SourcePathIsBeingDeleted SourcePathNotFound
-        TotalSharesCountExceedsAccountLimit TotalSharesProvisionedCapacityExceedsAccountLimit
-        TotalSharesProvisionedIopsExceedsAccountLimit TotalSharesProvisionedBandwidthExceedsAccountLimit
-        UnsupportedHeader UnsupportedHttpVerb UnsupportedQueryParameter UnsupportedRestVersion UnsupportedXmlNode""",
+        ResourceNotFound SnapshotsPresent UnauthorizedBlobOverwrite""",
 }
 KINDS: dict[str, Kind] = {code: kind for kind, codes in _ROWS.items() for code in codes.split()}
-"""What each error code of the service means to this app. A test holds it to the library's own list."""
+"""What the error codes mean that this app's requests can get. A test compares it with the library's own list."""
 
 LEASED = "LeaseIdMissing"
 """The code of a write to a blob on which somebody holds a lease."""
@@ -85,17 +49,18 @@ _PERMISSION = (
     "Does the app's identity have the role Storage Blob Data Contributor on the container, and does the account's "
     "firewall let it in?"
 )
-_LEASE = (
-    "Somebody other than this app holds a lease on this blob: find out who, or break it with "
-    "`az storage blob lease break`."
-)
-_ARCHIVE = "The blob is in the archive tier: rehydrate it, and keep lifecycle rules from archiving this container."
-_PROTECTED = "An immutability policy or a legal hold protects the blob: the app needs a container without one."
 _ADVICE = {
-    LEASED: _LEASE,
-    "BlobArchived": _ARCHIVE,
+    LEASED: (
+        "Somebody other than this app holds a lease on this blob: find out who, or break it with "
+        "`az storage blob lease break`."
+    ),
+    "BlobArchived": (
+        "The blob is in the archive tier: rehydrate it, and keep lifecycle rules from archiving this container."
+    ),
     "BlobBeingRehydrated": "The blob is being rehydrated from the archive tier: run the day again when that is done.",
-    "BlobImmutableDueToPolicy": _PROTECTED,
+    "BlobImmutableDueToPolicy": (
+        "An immutability policy or a legal hold protects the blob: the app needs a container without one."
+    ),
     "ResourceNotFound": "The account does not have it: is the name of the storage account in the settings right?",
     "ContainerNotFound": (
         "The container that EXPORT_CONTAINER names does not exist: create it, or deploy the template, which does so."
@@ -117,12 +82,12 @@ def translated(name: str, what: str) -> Iterator[None]:
         yield
     except HttpResponseError as error:
         raise _of_response(error, name, what) from error
-    except (ServiceRequestError, ServiceResponseError, OSError) as error:
+    except (azure.ServiceRequestError, azure.ServiceResponseError, OSError) as error:
         raise StorageUnavailable(
             f"The storage account did not answer when asked to {what} ({name}): {reason(error)}. "
             "Is the account reachable from here?"
         ) from error
-    except (AzureError, DeserializationError, HTTPError) as error:
+    except (azure.AzureError, azure.DeserializationError, HTTPError) as error:
         raise StorageUnavailable(f"The storage failed to {what} ({name}): {reason(error)}.") from error
 
 
@@ -135,23 +100,18 @@ def code_of(error: HttpResponseError) -> str:
 
 def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
     status, code = error.status_code or 0, code_of(error)
-    if isinstance(error, ClientAuthenticationError) and not error.status_code:
+    if isinstance(error, azure.ClientAuthenticationError) and not error.status_code:
         return StorageDenied(
             f"No token for the storage account to {what} ({name}): is the managed identity assigned to the app, and "
             "EXPORT_STORAGE__clientId its client id? Or, with a connection string: is its AccountKey complete?"
         )
+    kind = KINDS.get(code, "busy" if status in _BUSY else "denied")
     # Below 400 the storage had said yes, and the answer broke off; without a status something was in between.
-    if status < _REFUSALS:
+    if kind == "busy" or status < _REFUSALS:
         return StorageUnavailable(f"The storage account could not {what} ({name}) now: {status} {code}.")
-    match KINDS.get(code, "busy" if status in _BUSY else "denied"):
-        case "busy":
-            return StorageUnavailable(f"The storage account could not {what} ({name}) now: {status} {code}.")
-        case "race":
-            return ConditionNotMet(f"The storage refused to {what} ({name}): {code}.")
-        case "gone":
-            return ConditionNotMet(f"Nothing is left to {what} ({name}): {code}.")
+    if kind == "race":
+        return ConditionNotMet(f"The storage refused to {what} ({name}): {code}.")
+    if kind == "gone":
+        return ConditionNotMet(f"Nothing is left to {what} ({name}): {code}.")
     advice = _ADVICE.get(code, _PERMISSION if status in _FORBIDDEN else "The code names the reason.")
-    return StorageDenied(
-        f"The storage account refused to {what} ({name}): {status} {code}. {advice}",
-        code=code,
-    )
+    return StorageDenied(f"The storage account refused to {what} ({name}): {status} {code}. {advice}", code=code)
