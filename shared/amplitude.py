@@ -109,7 +109,7 @@ class Amplitude:
         try:
             return self._session.get(
                 self._settings.export_url,
-                params={"start": _hour(window.first_hour), "end": _hour(window.last_hour)},
+                params={"start": window.first_hour.replace("-", ""), "end": window.last_hour.replace("-", "")},
                 auth=HTTPBasicAuth(self._settings.api_key.encode(), self._settings.secret_key.encode()),
                 headers={"Accept-Encoding": "identity"},
                 timeout=(CONNECT_SECONDS, self._settings.read_timeout_seconds),
@@ -187,9 +187,8 @@ class Amplitude:
                 "Check AMP_EXPORT_URL, and whether a proxy is in between."
             ) from error
         except requests.exceptions.ConnectTimeout as error:
-            raise AmplitudeUnavailable(
-                f"{window}: no connection to Amplitude within {CONNECT_SECONDS:g} seconds."
-            ) from error
+            message = f"{window}: no connection to Amplitude within {CONNECT_SECONDS:g} seconds."
+            raise AmplitudeUnavailable(message) from error
         except requests.exceptions.RequestException as error:
             raise AmplitudeUnavailable(
                 f"{window}: Amplitude could not be reached, or closed the connection without an answer "
@@ -255,7 +254,3 @@ class Amplitude:
 def _says_no_events(body: str) -> bool:
     """Whether a 404 comes from Amplitude: it is text or JSON, not a page of a proxy."""
     return not body.lstrip("\ufeff \r\n\t").startswith("<") and _NO_EVENTS.search(body) is not None
-
-
-def _hour(hour: str) -> str:
-    return hour.replace("-", "")

@@ -7,7 +7,7 @@ content.
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import ClassVar, Self
@@ -32,6 +32,7 @@ class ExportError(Exception):
         return {}
 
 
+@dataclass(eq=False)
 class TransientError(ExportError):
     """A later try may succeed.
 
@@ -39,14 +40,13 @@ class TransientError(ExportError):
     the window, if the error ends a try. `too_long`: `retry_after` is longer than a try may wait.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.attempts = 0
-        self.too_long = False
+    message: str
+    retry_after: float | None = field(default=None, kw_only=True)
+    attempts: int = field(default=0, init=False)
+    too_long: bool = field(default=False, init=False)
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = self.message
         if self.too_long and self.retry_after is not None:
             text += f" It asks to wait {self.retry_after:.0f} seconds, which is too long to wait within a try."
         elif self.attempts:
@@ -65,6 +65,7 @@ class PermanentError(ExportError):
     """The same try would fail again: somebody has to act."""
 
 
+@dataclass(eq=False, kw_only=True)
 class AmplitudeUnavailable(TransientError):
     """Amplitude did not answer, or answered each attempt with 429, 5xx or a page that is not from the Export API.
 
@@ -75,13 +76,8 @@ class AmplitudeUnavailable(TransientError):
         f"{_WAIT}If it lasts for hours, look at Amplitude's status page. If only one day fails, lower "
         "EXPORT_WINDOW_HOURS."
     )
-
-    def __init__(
-        self, message: str, *, retry_after: float | None = None, slow: bool = False, throttled: bool = False
-    ) -> None:
-        super().__init__(message, retry_after=retry_after)
-        self.slow = slow
-        self.throttled = throttled
+    slow: bool = False
+    throttled: bool = False
 
 
 class BrokenArchive(TransientError):

@@ -176,17 +176,8 @@ def _ncrontab_number(text: str, least: int, names: str) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,2}", text) else -1
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """How one setting is read."""
-
-    name: str
-    read: Callable[[str], object]
-    default: str
-
-
 def _setting[T](name: str, read: Callable[[str], T], default: str = "", *, shows: bool = True) -> T:
-    return field(metadata={"setting": _Setting(name, read, default)}, repr=shows)  # type: ignore[no-any-return]
+    return field(metadata={"name": name, "read": read, "default": default}, repr=shows)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +222,8 @@ class Settings:
         return tuple(secret for secret in (self.api_key, self.secret_key, *opens) if secret)
 
 
-_FIELDS: Mapping[str, _Setting] = {
-    one.name: one.metadata["setting"] for one in fields(Settings) if "setting" in one.metadata
-}
-"""The settings by field."""
-_SETTINGS = {setting.name: setting for setting in _FIELDS.values()}
-"""The settings by name."""
+_SETTINGS = {one.metadata["name"]: one for one in fields(Settings) if one.metadata}
+"""The fields by the names of their settings."""
 
 
 def binding(environ: Mapping[str, str], name: str) -> str:
@@ -266,42 +253,16 @@ def sign_in_problem(environ: Mapping[str, str]) -> str:
     )
 
 
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read and check all settings.
+def load_settings(environ: Mapping[str, str], which: str = "") -> Settings:
+    """Read and check all settings whose names begin with `which`; the others are not read, and have their defaults.
 
     Raises SettingsError with one message that names each setting that is missing, malformed, contradictory or
     unresolved.
     """
-    return _load(environ, "")
-
-
-def load_storage_settings(environ: Mapping[str, str]) -> Settings:
-    """Read and check the settings for a command that only reads the container. Raises as `load_settings`.
-
-    Amplitude's settings are neither needed nor checked: the keys in the result are empty.
-    """
-    return _load(environ, "EXPORT_")
-
-
-def unknown_settings(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each name that looks like a setting of this app and is none: it may be misspelt."""
-    warnings = []
-    for name in sorted(environ.keys() - _SETTINGS):
-        if name.startswith(("AMP_", "EXPORT_")):
-            import difflib  # noqa: PLC0415 - slow to import, and hardly ever needed
-
-            likely = difflib.get_close_matches(name, _SETTINGS, n=1)
-            hint = f" Did you mean {likely[0]}?" if likely else ""
-            warnings.append(f"{name} is not a setting of this app and has no effect.{hint}")
-    return warnings
-
-
-def _load(environ: Mapping[str, str], which: str) -> Settings:
-    """All settings whose names begin with `which`; the others have their defaults."""
     problems: list[str] = []
     values: dict[str, Any] = {
-        key: _read(environ, setting.name, problems) if setting.name.startswith(which) else setting.default
-        for key, setting in _FIELDS.items()
+        one.name: _read(environ, name, problems) if name.startswith(which) else one.metadata["default"]
+        for name, one in _SETTINGS.items()
     }
     host = "." + host_of(values["export_url"]).rstrip(".")
     if values["region"] == "eu" and host.endswith(".amplitude.com") and not host.endswith(".eu.amplitude.com"):
@@ -318,9 +279,27 @@ def _load(environ: Mapping[str, str], which: str) -> Settings:
     return Settings(in_azure="WEBSITE_INSTANCE_ID" in environ or "IDENTITY_ENDPOINT" in environ, **values)
 
 
+def load_storage_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings of a command that only reads the container: it needs no keys. Raises as `load_settings`."""
+    return load_settings(environ, "EXPORT_")
+
+
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """A warning for each name that looks like a setting of this app and is none: it may be misspelt."""
+    warnings = []
+    for name in sorted(environ.keys() - _SETTINGS):
+        if name.startswith(("AMP_", "EXPORT_")):
+            import difflib  # noqa: PLC0415 - slow to import, and hardly ever needed
+
+            likely = difflib.get_close_matches(name, _SETTINGS, n=1)
+            hint = f" Did you mean {likely[0]}?" if likely else ""
+            warnings.append(f"{name} is not a setting of this app and has no effect.{hint}")
+    return warnings
+
+
 def _read(environ: Mapping[str, str], name: str, problems: list[str]) -> object:
     """One setting. For one that is wrong, the problem is added to `problems`, and its default counts."""
-    setting = _SETTINGS[name]
+    read, default = _SETTINGS[name].metadata["read"], _SETTINGS[name].metadata["default"]
     value = environ.get(name, "")
     if name != "EXPORT_PREFIX":  # taken literally, spaces included
         value = value.strip()
@@ -329,14 +308,14 @@ def _read(environ: Mapping[str, str], name: str, problems: list[str]) -> object:
             f"{name} is a Key Vault reference that did not resolve: check that the secret exists in the vault, and "
             "that the app's identity may read it (role Key Vault Secrets User)"
         )
-        return setting.default
+        return default
     try:
-        return setting.read(value or setting.default)
+        return read(value or default)
     except _Expected as expected:
         problems.append(f"{name} must be {expected}{_shown(environ, value)}")
     except ValueError as wrong:
         problems.append(f"{name} {wrong}")
-    return setting.default
+    return default
 
 
 def _shown(environ: Mapping[str, str], value: str) -> str:
