@@ -4,9 +4,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 from shared.amplitude import Amplitude
 from shared.days.manifest import Manifest
@@ -26,48 +25,26 @@ NOTED_SECONDS = 0.5
 """The shortest time between two notes of the progress. The lock's heartbeat writes the latest note."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class App:
     """What a trigger needs: the settings, the container that they name, and the runs of its days."""
 
     settings: Settings
     container: Container
-    runs: Runs
-    clock: Clock = utc_now
-
-
-@dataclass(frozen=True, slots=True)
-class Exporter:
-    """Exports a day whose lock is held: connects Amplitude, the uploader and the container for one try."""
-
-    settings: Settings
-    container: Container
     clock: Clock
     on_progress: Callable[[Progress], None]
+    runs: Runs = field(init=False)
 
-    def export(self, lock: DayLock, locked_at: datetime) -> Manifest:
-        """Export the day, and write the log of the try."""
-        run = lock.status
-        run_log = RunLog(self.clock)
+    def __post_init__(self) -> None:
+        self.runs = Runs(self.container, self.settings, self._export, self.clock)
+
+    def _export(self, lock: DayLock, locked_at: datetime) -> Manifest:
+        """Export the day of a lock that is held, and write the log of the try."""
+        run, run_log, next_note = lock.status, RunLog(self.clock), 0.0
 
         def stage(name: str, block_id: str, block: Sequence[bytes]) -> None:
             with run_log.timed(name, "stage block", sum(map(len, block))):
                 self.container.stage(name, block_id, block)
-
-        try:
-            with Session() as session, Uploader(stage) as uploader:
-                source = Amplitude(session, self.settings, self.clock)
-                note, remember = self._noted(lock), partial(_remember, lock)
-                fetcher = Fetcher(run, source, uploader, self.settings, run_log, note, remember, clock=self.clock)
-                day = DayExport(run, locked_at, self.settings, self.container, uploader.each, run_log, self.clock)
-                return day.export(lambda: fetcher.day(run.max_window_hours), lock.check)
-        finally:
-            with suppress(ExportError):  # the day is complete without it, and the log lines say the same
-                name = self.settings.names.log(run.date, run.run_id, run.try_id)
-                self.container.put_text(name, run_log.to_csv(), "text/csv")
-
-    def _noted(self, lock: DayLock) -> Callable[[Progress], None]:
-        next_note = 0.0
 
         def note(progress: Progress) -> None:
             nonlocal next_note
@@ -76,13 +53,21 @@ class Exporter:
                 lock.note(progress=progress.fields)
                 self.on_progress(progress)
 
-        return note
+        def remember(hours: int) -> None:
+            """Write at once which window was too large, so that the next try does not request as much again."""
+            with suppress(StorageUnavailable):
+                lock.write(max_window_hours=hours)
 
-
-def _remember(lock: DayLock, hours: int) -> None:
-    """Write at once which window was too large, so that the next try does not request as much again."""
-    with suppress(StorageUnavailable):
-        lock.write(max_window_hours=hours)
+        try:
+            with Session() as session, Uploader(stage) as uploader:
+                source = Amplitude(session, self.settings, self.clock)
+                fetcher = Fetcher(run, source, uploader, self.settings, run_log, note, remember, clock=self.clock)
+                day = DayExport(run, locked_at, self.settings, self.container, uploader.each, run_log, self.clock)
+                return day.export(lambda: fetcher.day(run.max_window_hours), lock.check)
+        finally:
+            with suppress(ExportError):  # the day is complete without it, and the log lines say the same
+                name = self.settings.names.log(run.date, run.run_id, run.try_id)
+                self.container.put_text(name, run_log.to_csv(), "text/csv")
 
 
 @contextmanager
@@ -94,5 +79,4 @@ def open_app(
     for warning in unknown_settings(environ):
         log(logging.WARNING, "setting_unknown", warning=warning)
     with open_container(settings) as container:
-        exporter = Exporter(settings, container, clock, on_progress)
-        yield App(settings, container, Runs(container, settings, exporter.export, clock), clock)
+        yield App(settings, container, clock, on_progress)
