@@ -155,18 +155,16 @@ class DayExport:
         try:
             with self.run_log.timed(name, "put manifest", len(data)):
                 self.container.put(name, data, metadata, over=over.etag if over else None)
-        except ConditionNotMet as error:
+        except (ConditionNotMet, StorageUnavailable) as error:
             _, landed = self._landed()
             if landed and landed.try_id == self.run.try_id:
                 return
+            if isinstance(error, StorageUnavailable):
+                raise
             if landed or over:  # an etag never occurs twice, but "no manifest" may be true again later
                 listed = {file.name for file in landed.files} if landed else set()
                 self._take_away([blob for blob in own if blob not in listed])
             raise Displaced(f"Another try has landed {self.run.date} first. This one changed nothing.") from error
-        except StorageUnavailable:
-            _, landed = self._landed()
-            if not landed or landed.try_id != self.run.try_id:
-                raise
 
     def _check_age(self) -> None:
         # The sweep deletes old unlisted blobs. If this try has slept for that long, its own blobs may be gone.
