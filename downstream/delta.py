@@ -119,7 +119,7 @@ class EventsTable:
 
     def vacuum(self) -> None:
         """Delete files that no version of the last seven days needs, those of killed writers included."""
-        self._open().vacuum(dry_run=False)
+        self._open().vacuum(dry_run=False, full=True)  # without `full`, files that are in no commit stay
 
     def _update_day(self, source: Source, day: date) -> Replaced | None:
         """Replace a day, unless the table holds what has landed; None in that case."""

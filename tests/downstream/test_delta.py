@@ -323,13 +323,18 @@ def test_every_engine_can_read_it(landed: Landed, target: str) -> None:
     assert frame["event_time"].dtype == pl.Datetime("us", "UTC")
 
 
-def test_optimize_and_vacuum_keep_every_row(landed: Landed, target: str, capsys: pytest.CaptureFixture[str],
+def test_optimize_and_vacuum_keep_rows_but_no_leftover(landed: Landed, target: str, capsys: pytest.CaptureFixture[str],
                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setenv("EXPORT_PREFIX", landed.prefix)
     landed.export(TUESDAY, {9: [MORNING]}, attempt="00000001")
     command = [target, "--mirror", str(landed.folder)]
+    left = Path(target, f"export_date={TUESDAY}", "part-of-a-killed-writer.parquet")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (0, 0))
 
     assert main([*command, "--optimize", "--vacuum"]) == 0
+    assert not left.exists()
     assert capsys.readouterr().out == f"{TUESDAY}: 5 events of try 00000001\n"
     assert main(command) == 0
     assert capsys.readouterr().out == ""
