@@ -134,8 +134,8 @@ class EventCount:
 
     def add(self, piece: bytes) -> None:
         """Count the next piece."""
-        start = 0
-        while start < len(piece):
+        start, size, find = 0, len(piece), piece.find
+        while start < size:
             if not self._last_line:
                 # Most lines begin with a printable character. Blank lines are passed over all at once.
                 if piece[start] <= _SPACE:
@@ -145,7 +145,7 @@ class EventCount:
                     start = printed.start()
                 self._last_line = True
             # `find` jumps from newline to newline. Looking at each byte would take several times as long.
-            end = piece.find(b"\n", start)
+            end = find(b"\n", start)
             if end < 0:
                 return
             self._ended += 1

@@ -30,6 +30,7 @@ class Upload:
         self._uploader = uploader
         self._block_prefix = block_prefix
         self._sha256 = hashlib.sha256()
+        self._hashed = False
         self._stored: list[bytes] = []
         self._content: list[bytes] = []
         self._stored_bytes = 0
@@ -49,14 +50,19 @@ class Upload:
         if self._content_bytes >= BLOCK_BYTES:
             self._hash()
         if self._stored_bytes >= BLOCK_BYTES:
-            self._stage()
+            self._stage(self._stored_bytes)
 
     def finish(self) -> None:
         """Send the remaining bytes. `sha256` and `block_ids` are final when the uploader has settled."""
+        if self._stored and not self.block_ids and not self._hashed:
+            # The thread that sends a small file also hashes it: one task for each file, not two.
+            size = max(self._stored_bytes, self._content_bytes)
+            self._stage(size, self._update())
+            return
         if self._content:
             self._hash()
         if self._stored:
-            self._stage()
+            self._stage(self._stored_bytes)
 
     @property
     def sha256(self) -> str:
@@ -64,16 +70,24 @@ class Upload:
         return self._sha256.hexdigest()
 
     def _hash(self) -> None:
-        chunks, size = self._content, self._content_bytes
-        self._content, self._content_bytes = [], 0
-        self._uploader.hash(lambda: _update(self._sha256, chunks), size)
+        size, self._hashed = self._content_bytes, True
+        self._uploader.hash(self._update(), size)
 
-    def _stage(self) -> None:
+    def _update(self) -> Callable[[], None]:
+        """The next checksum step. From now on, only it holds the content."""
+        chunks, self._content, self._content_bytes = self._content, [], 0
+
+        def update() -> None:
+            for chunk in chunks:
+                self._sha256.update(chunk)
+
+        return update
+
+    def _stage(self, size: int, first: Callable[[], None] = lambda: None) -> None:
         block_id = f"{self._block_prefix}{len(self.block_ids):05d}"
-        pieces, size = self._stored, self._stored_bytes
-        self._stored, self._stored_bytes = [], 0
+        pieces, self._stored, self._stored_bytes = self._stored, [], 0
         self.block_ids.append(block_id)
-        self._uploader.stage(self.name, block_id, pieces, size)
+        self._uploader.stage(self.name, block_id, pieces, size, first)
 
 
 class Uploader:
@@ -101,9 +115,21 @@ class Uploader:
         """A new file. `block_prefix` always has the same length, and was never used for this blob before."""
         return Upload(self, name, block_prefix)
 
-    def stage(self, name: str, block_id: str, pieces: Sequence[bytes], size: int) -> None:
-        """Stage a block of `size` bytes as soon as the budget allows."""
-        self._submit(self._pool, self._staging, size, lambda: self._stage(name, block_id, pieces))
+    def stage(
+        self,
+        name: str,
+        block_id: str,
+        pieces: Sequence[bytes],
+        size: int,
+        first: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run `first`, and stage a block, as soon as the budget allows. `size`: the bytes that these two hold."""
+
+        def task() -> None:
+            first()
+            self._stage(name, block_id, pieces)
+
+        self._submit(self._pool, self._staging, size, task)
 
     def hash(self, update: Callable[[], None], size: int) -> None:
         """Run a file's next checksum step, in order."""
@@ -163,8 +189,3 @@ class _Budget:
         with self._changed:
             self._out -= size
             self._changed.notify()
-
-
-def _update(digest: "hashlib._Hash", chunks: list[bytes]) -> None:
-    for chunk in chunks:
-        digest.update(chunk)

@@ -1,5 +1,6 @@
 """Blocks in flight: bounded, in order, and never failing silently. Stages here wait for the test, not for a clock."""
 
+import gc
 import hashlib
 import threading
 from collections import defaultdict
@@ -173,6 +174,51 @@ def test_small_files_are_staged_side_by_side() -> None:
         storage.gate.set()
         uploader.settle()
     assert len(storage.staged) == BUDGET
+
+
+def test_small_files_count_with_their_content() -> None:
+    """Compressed to a byte each, they hold nine in memory until they are hashed, so only four fit into the budget."""
+    storage = Storage()
+    finished = threading.Event()
+
+    def write_all(uploader: Uploader) -> None:
+        for n in range(BUDGET):
+            file = uploader.upload(f"file-{n}", "x-")
+            file.write(b"x", b"123456789")
+            file.finish()
+        finished.set()
+
+    with Uploader(storage.stage) as uploader:
+        writer = threading.Thread(target=write_all, args=(uploader,))
+        writer.start()
+        for _ in range(4):
+            assert storage.arrived.acquire(timeout=SECONDS)
+        assert not storage.arrived.acquire(timeout=0.1)
+        storage.gate.set()
+        assert finished.wait(SECONDS)
+        writer.join()
+        uploader.settle()
+    assert storage.done_bytes == BUDGET
+
+
+@pytest.mark.parametrize("size", [1, BLOCK, BLOCK * 3], ids="{} bytes".format)
+def test_a_file_keeps_no_bytes_that_are_staged(size: int) -> None:
+    """A day of many small files would otherwise be in memory as a whole."""
+    gone: list[int] = []
+
+    class Piece(bytes):
+        def __del__(self) -> None:
+            gone.append(len(self))
+
+    storage = Storage()
+    storage.gate.set()
+    with Uploader(storage.stage) as uploader:
+        file = write(uploader, Piece(size))
+        file.finish()
+        uploader.settle()
+    gc.collect()
+    assert gone == [size]
+    assert file.sha256 == hashlib.sha256(bytes(size)).hexdigest()
 
 
 def test_nothing_is_staged_before_a_block_is_full() -> None:
