@@ -1,13 +1,14 @@
 """The library's client of a container, with two requests of its own: a day is made of blocks and block lists.
 
-The library's own methods for them run three times as much code for each request. With many small files, that is what
+The library's own methods for them run four times as much code for each request. With many small files, that is what
 an export costs.
 """
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Buffer, Mapping, Sequence
 from copy import copy
 from functools import cached_property
+from http.client import HTTPResponse
 from time import time
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +23,13 @@ from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy, UserAgent
 from azure.core.pipeline.transport import HttpRequest, RequestsTransport
 from azure.storage.blob import ContainerClient
 from azure.storage.blob import __version__ as version
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
+from shared.http import CONNECTIONS, Adapter
+
 _CREATED = 201
+_TLS_RECORD = 16 * 1024
 
 
 class StagingClient(ContainerClient):
@@ -37,6 +42,7 @@ class StagingClient(ContainerClient):
         super().__init__(account_url, container_name, credential, **options)
         self._base, _, self._signature = self.url.partition("?")
         self._headers = {
+            "Host": urlsplit(self.url).netloc,
             "User-Agent": UserAgentPolicy(sdk_moniker=f"storage-blob/{version}").user_agent,
             "x-ms-version": self.api_version,
         }
@@ -80,11 +86,14 @@ class _Dated(SansIOHTTPPolicy[HttpRequest, Any]):
 
 
 class _Sender(HTTPPolicy[HttpRequest, Any]):
-    """The last step: sends by the connections of a transport, but without `requests`, which costs as much again."""
+    """The last step: sends by connections of its own, without `requests`, which costs as much again."""
 
     def __init__(self, transport: RequestsTransport, url: str) -> None:
         super().__init__()
-        self._transport, self._url = transport, url
+        self._session: Any = transport.session
+        self._adapter: Any = Adapter(pool_maxsize=CONNECTIONS)
+        self._session.mount("staging:", self._adapter)  # so that the session closes it
+        self._url = url
         self._origin = len("{0.scheme}://{0.netloc}".format(urlsplit(url)))
         limits = transport.connection_config
         self._timeout = urllib3.Timeout(connect=limits.timeout, read=limits.read_timeout)
@@ -101,25 +110,69 @@ class _Sender(HTTPPolicy[HttpRequest, Any]):
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
-                decode_content=False,
                 timeout=self._timeout,
             )
         except (ProtocolError, ReadTimeoutError) as error:
             raise ServiceResponseError(error, error=error) from error
         except HTTPError as error:
             raise ServiceRequestError(error, error=error) from error
-        found = SimpleNamespace(status_code=answer.status, reason=answer.reason, headers=answer.headers)
-        return PipelineResponse(sent, found, request.context)
+        return PipelineResponse(sent, answer, request.context)
 
     @cached_property
     def _connections(self) -> urllib3.HTTPConnectionPool:
-        """The pool that `requests` also uses for this account: with the environment's proxy and CA bundle."""
-        session: Any = self._transport.session
-        proxies, _, verify, cert = session.merge_environment_settings(self._url, {}, None, None, None).values()
-        adapter, request = session.get_adapter(self._url), requests.Request("PUT", self._url).prepare()
-        pool: urllib3.HTTPConnectionPool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
-        adapter.cert_verify(pool, self._url, verify, cert)
+        """A pool as `requests` makes one for this account: with the environment's proxy and CA bundle."""
+        proxies, _, verify, cert = self._session.merge_environment_settings(self._url, {}, None, None, None).values()
+        request = requests.Request("PUT", self._url).prepare()
+        pool: urllib3.HTTPConnectionPool = self._adapter.get_connection_with_tls_context(request, verify, proxies, cert)
+        self._adapter.cert_verify(pool, self._url, verify, cert)
+        pool.ConnectionCls = _SecureConnection if pool.scheme == "https" else _PlainConnection  # type: ignore[assignment]
         return pool
+
+
+class _PlainConnection(HTTPConnection):
+    """Sends a complete request, its body in pieces, and reads a small answer, in few steps.
+
+    The head and the beginning of the body are one TLS record, and so one packet if there is not more.
+    """
+
+    def request(  # type: ignore[override]
+        self, method: str, url: str, body: Sequence[bytes], headers: Mapping[str, str], **_: Any
+    ) -> None:
+        """Send a request."""
+        lines = [f"{method} {url} HTTP/1.1", *map(": ".join, headers.items())]
+        if any("\n" in line or "\r" in line for line in lines):
+            raise ValueError("a header has more than one line")
+        head = "\r\n".join([*lines, "", ""]).encode("ascii")
+        if self.sock is None:
+            self.connect()
+        with_head = _TLS_RECORD - len(head)
+        self.sock.sendall(head + body[0][:with_head])
+        rest: list[Buffer] = [memoryview(body[0])[with_head:], *body[1:]]
+        for piece in rest:
+            self.sock.sendall(piece)
+
+    def getresponse(self) -> SimpleNamespace:  # type: ignore[override]
+        """Read the answer."""
+        if self.sock.gettimeout() != self.timeout:
+            self.sock.settimeout(self.timeout)
+        with HTTPResponse(self.sock, method="PUT") as answer:
+            answer.begin()
+            length = len(answer.read())
+        if answer.will_close:
+            self.close()
+        # What a transport's answer has, and three things for the pool.
+        return SimpleNamespace(
+            status_code=answer.status,
+            reason=answer.reason,
+            headers=answer.headers,
+            status=answer.status,
+            version_string="HTTP/1.1",
+            length_remaining=length,
+        )
+
+
+class _SecureConnection(_PlainConnection, HTTPSConnection):
+    """The same by TLS."""
 
 
 def _encoded(block_id: str) -> str:

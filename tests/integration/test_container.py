@@ -88,6 +88,13 @@ class TestCommit:
             commit(Container(client))
         assert list(container.list_blob_names()) == [NAME]
 
+    def test_no_value_adds_a_header(self, connection_string: str, container: ContainerClient) -> None:
+        environ = {"EXPORT_STORAGE": connection_string, "EXPORT_CONTAINER": str(container.container_name)}
+        with open_client(load_storage_settings(environ)) as client:
+            with pytest.raises(ValueError, match="more than one line"):
+                commit(Container(client), sha256="5f\r\nx-ms-meta-events: 4")
+            assert list(container.list_blob_names()) == []
+
     def test_again_after_a_lost_answer(self, store: Container) -> None:
         """The same blob is there: it was committed."""
         commit(store)
