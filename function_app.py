@@ -53,7 +53,7 @@ def opened() -> App:
 def nightly(timer: func.TimerRequest, messages: Messages) -> None:
     """Queue the newest complete day and the missing days of the look-back. Expire old days, sweep unlisted blobs."""
     if problem := sign_in_problem(os.environ):
-        log(logging.ERROR, "settings_invalid", error_message=problem)  # the routes refuse; the night goes on
+        log(logging.ERROR, "settings_invalid", error_message=problem)  # only the routes stop; the export goes on
     with reported("nightly_failed"):
         app = opened()
         found = Nightly(app.runs, app.container, app.settings, past_due=timer.past_due).work()
@@ -103,7 +103,7 @@ def coverage(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("export_day")
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=STORAGE)
 def export_day(message: func.QueueMessage) -> None:
-    """Export one day. After a permanent error the message is done, after a transient error it comes back."""
+    """Export one day. The message comes back only if this raises: a transient error, or wrong settings."""
     with reported():
         try:
             order = Order.from_message(message.get_body().decode("utf-8", "replace"))
@@ -129,7 +129,7 @@ def reported(event: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, an alert must hear of it
+    except Exception as error:  # noqa: BLE001 - every error must reach an alert
         known = error if isinstance(error, ExportError) else InternalError.at(error)
         name = "settings_invalid" if isinstance(known, SettingsError) else event
         if name:

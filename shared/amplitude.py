@@ -83,8 +83,8 @@ class Amplitude:
         Lazy: chunks are read from the socket on demand. Leaving the context early closes the connection.
 
         Raises:
-            AmplitudeUnavailable: no answer, 1xx, 404 in other words, 429, 5xx, or a Content-Encoding; also while the
-                body is read.
+            AmplitudeUnavailable: no answer, 1xx, 404 with another text, 429, 5xx, or a Content-Encoding; also while
+                the body is read.
             BrokenArchive: the body ended early.
             BadCredentials, BadRequest, ExportTooLarge, UnexpectedAnswer: by the status.
             Interrupted: the process is to end.
@@ -123,7 +123,7 @@ class Amplitude:
 
     @contextmanager
     def _watched(self, response: requests.Response, window: Window, seconds: float) -> Iterator[None]:
-        """Shut the socket of an answer down after that many seconds, or if the process is to end."""
+        """Shut down the socket of an answer after that many seconds, or if the process is to end."""
         ended, cut = threading.Event(), threading.Event()
 
         def watch() -> None:

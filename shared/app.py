@@ -54,7 +54,7 @@ class App:
                 self.on_progress(progress)
 
         def remember(hours: int) -> None:
-            """Write at once which window was too large, so that the next try does not request as much again."""
+            """Record at once how many hours a window may have, so that the next try does not request larger ones."""
             with suppress(StorageUnavailable):
                 lock.write(max_window_hours=hours)
 
@@ -65,7 +65,7 @@ class App:
                 day = DayExport(run, locked_at, self.settings, self.container, uploader.each, run_log, self.clock)
                 return day.export(lambda: fetcher.day(run.max_window_hours), lock.check)
         finally:
-            with suppress(ExportError):  # the day is complete without it, and the log lines say the same
+            with suppress(ExportError):  # the day does not need it, and the log lines have the main facts
                 name = self.settings.names.log(run.date, run.run_id, run.try_id)
                 self.container.put_text(name, run_log.to_csv(), "text/csv")
 
@@ -74,7 +74,7 @@ class App:
 def open_app(
     environ: Mapping[str, str], *, clock: Clock = utc_now, on_progress: Callable[[Progress], None] = lambda _: None
 ) -> Iterator[App]:
-    """The app that the environment describes. Raises SettingsError, or the error of a container out of reach."""
+    """Open the app that the environment describes. Raises SettingsError, StorageDenied or StorageUnavailable."""
     settings = load_settings(environ)
     for warning in unknown_settings(environ):
         log(logging.WARNING, "setting_unknown", warning=warning)

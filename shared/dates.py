@@ -30,7 +30,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end <= HOURS:
-            raise ValueError(f"no window of a day: {self.start} to {self.end}")
+            raise ValueError(f"not a window of a day: {self.start} to {self.end}")
 
     @property
     def hours(self) -> int:
@@ -103,7 +103,7 @@ def check_day(day: date, now: datetime, retention_days: int) -> None:
 
 
 def days_before(day: date, count: int) -> date:
-    """The day that many days earlier; the first day of the calendar if there are not as many."""
+    """The day `count` days earlier, but not before the first day of the calendar."""
     return date.fromordinal(max(day.toordinal() - count, 1))
 
 

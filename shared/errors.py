@@ -50,8 +50,7 @@ class TransientError(ExportError):
         if self.too_long and self.retry_after is not None:
             text += f" It asks to wait {self.retry_after:.0f} seconds, which is too long to wait within a try."
         elif self.attempts:
-            times = "once" if self.attempts == 1 else f"{self.attempts} times"
-            text += f" Tried {times} (EXPORT_MAX_ATTEMPTS)."
+            text += f" Attempts: {self.attempts} (EXPORT_MAX_ATTEMPTS)."
         return text
 
     @property
@@ -69,7 +68,7 @@ class PermanentError(ExportError):
 class AmplitudeUnavailable(TransientError):
     """Amplitude did not answer, or answered each attempt with 429, 5xx or a page that is not from the Export API.
 
-    `slow`: it took too long (504 or a read time-out), so that asking for less may help. `throttled`: it said 429.
+    `slow`: the answer took too long, so requesting less may help. `throttled`: the answer was 429.
     """
 
     advice = (

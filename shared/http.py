@@ -51,7 +51,7 @@ class Session(requests.Session):
         return settings
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """No redirect leads anywhere. `requests` would read the whole body of one into memory, even to refuse it."""
+        """Follow no redirect. `requests` would read its whole body into memory, even if it does not follow it."""
 
 
 class Adapter(HTTPAdapter):
@@ -72,7 +72,7 @@ class Adapter(HTTPAdapter):
 
 
 def _context_of(verify: Any) -> ssl.SSLContext | None:  # noqa: ANN401 - a path, or whether to verify at all
-    """A context with the bundle; none if that is a folder or cannot be read, which `requests` then reports."""
+    """A context with the bundle. None if it is a folder or cannot be read: `requests` handles these itself."""
     bundle = Path(DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify))
     with suppress(OSError):
         return _loaded(bundle, bundle.stat().st_mtime_ns) if bundle.is_file() else None

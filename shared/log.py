@@ -47,7 +47,7 @@ class RunLog:
             self.add(item, description, status, size=size, seconds=time.monotonic() - started)
 
     def to_csv(self) -> bytes:
-        """The table with its head line (RFC 4180). What is None stays empty."""
+        """The table with its header line (RFC 4180). None becomes an empty field."""
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(COLUMNS)
@@ -56,6 +56,6 @@ class RunLog:
 
 
 def _shown(text: str) -> str:
-    """The text with visible characters only, and so that no spreadsheet treats it as a formula."""
+    """The text with visible characters only, in a form that no spreadsheet treats as a formula."""
     text = text if text.isprintable() else text.encode("unicode_escape").decode()
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -44,7 +44,7 @@ class Names:
         return f"{self.logs(day)}{run_id}_{try_id}.csv"
 
     def folder(self, kind: Kind) -> str:
-        """The part in front of the date that all names of one kind have."""
+        """What all names of one kind begin with: everything before the date."""
         return f"{self.prefix}{kind}/date="
 
     def day_of(self, name: str, kind: Kind) -> date | None:
@@ -64,7 +64,7 @@ class Names:
 def is_safe(name: str) -> bool:
     """Whether a name is safe in a URL: HTTP clients and servers resolve `.` and `..`, and some remove empty segments.
 
-    To some, a backslash is a slash.
+    Some treat a backslash as a slash.
     """
     return {"", ".", ".."}.isdisjoint(name.replace("\\", "/").split("/"))
 

@@ -9,7 +9,7 @@ from functools import partial
 from urllib.parse import quote, unquote
 
 SHORTEST_RUN, SHORTEST_WORDS = 8, 12
-"""If a text has this many characters of a secret in a row, it reveals it. The second number is for parts without
+"""A text with this many characters of a secret in a row reveals the secret. The second number is for parts without
 digits, which may be ordinary words."""
 SHORTEST_SECRET = 6
 """A shorter secret may be a common word. It is masked only if it is repeated exactly."""
@@ -51,7 +51,7 @@ class Redaction:
 
 
 def _runs(form: str, length: int) -> Iterable[str]:
-    """Each run of that many characters; a shorter form whole."""
+    """Each part of that many characters; the whole form if it is shorter."""
     return (form[at : at + length] for at in range(max(len(form) - length, 0) + 1))
 
 
@@ -65,5 +65,5 @@ def _unescaped(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """What is left of a text without everything that may break up a secret, wide letters as plain ones."""
+    """Only the letters and digits of a text, in one case and one width: nothing is left that may break up a secret."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text))).casefold()

@@ -1,6 +1,6 @@
-"""The app settings: read once, checked as a whole, and every error found is named in one message.
+"""The app settings: read once and checked as a whole; one message names all errors.
 
-`Settings` is the table of them: its fields say under which name, with which default and how each is read.
+Each field of `Settings` has the setting's name, the function that reads it, and its default.
 """
 
 import re
@@ -83,7 +83,7 @@ def _day(value: str) -> date | None:
 
 
 def _prefix(value: str) -> str:
-    # HTTP clients resolve "." and "..": such a name would be one of another folder, even of another container.
+    # HTTP clients resolve "." and "..": such a name would lead to another folder, even to another container.
     folders = value.split("/")[:-1]
     safe = value.isprintable() and "\\" not in value and {"", ".", ".."}.isdisjoint(folders)
     if len(value) > _LONGEST_PREFIX or not safe:
@@ -118,7 +118,7 @@ def _account(value: str) -> str:
 
 
 def _connection(value: str) -> str:
-    """A connection string that leads to another machine by nothing but https, in whatever form it says so."""
+    """Check a connection string: in whatever form it is written, it may lead to another machine only by https."""
     if not value or value.lower() == _DEVELOPMENT_STORAGE.lower():
         return value
     parts = (part.partition("=") for part in value.split(";"))
@@ -134,10 +134,10 @@ def _connection(value: str) -> str:
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of a URL; empty ones for what is none."""
+    """The parts of a URL; all empty if it is malformed."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for a port that is no number
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return urlsplit("")
     return parts
@@ -146,8 +146,8 @@ def _split(url: str) -> SplitResult:
 def _schedule(text: str) -> str:
     """A schedule that the host can read: second, minute, hour, day, month, day of the week.
 
-    A schedule that the host's parser (NCrontab) refuses keeps the timer from loading: only spaces separate its fields.
-    It also takes `22-6` as `6-22`, any prefix of a name and a step of 0. These are refused here: nobody means them.
+    If the host's parser (NCrontab) refuses a schedule, the timer does not load. Only spaces separate the fields.
+    The parser also accepts `22-6` (as `6-22`), any prefix of a name and a step of 0. Nobody means these: refused here.
     """
     given = [field for field in text.upper().split(" ") if field]
     limits = ((0, 59, ""), (0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, _MONTHS), (0, 6, _WEEKDAYS))
@@ -161,7 +161,7 @@ def _schedule(text: str) -> str:
 
 
 def _is_ncrontab_part(part: str, least: int, most: int, names: str) -> bool:
-    """Whether it is `*`, one value or a range `a-b`, any of them with a step `/n`."""
+    """Whether it is `*`, one value or a range `a-b`. A step `/n` may follow."""
     span, slash, step = part.partition("/")
     if slash and not re.fullmatch(r"0*[1-9][0-9]?", step):
         return False
@@ -196,7 +196,7 @@ class Settings:
     prefix: str = _setting("EXPORT_PREFIX", _prefix)
     format: Literal["json", "json.gz"] = _setting("EXPORT_FORMAT", _choice("json", "json.gz"), "json")
     schedule: str = _setting("EXPORT_SCHEDULE", _schedule, DEFAULT_SCHEDULE)
-    # The host adds "-poison" for the messages it gives up, and a name has at most 63 characters.
+    # The host moves failed messages to a queue with "-poison" after the name, of at most 63 characters in total.
     queue: str = _setting("EXPORT_QUEUE", partial(_name, "queue", 63 - len("-poison")), DEFAULT_QUEUE)
     lookback_days: int = _setting("EXPORT_LOOKBACK_DAYS", partial(_whole, 0, 366), "7")
     recheck: Literal["all", "empty-hours", "off"] = _setting(
@@ -232,14 +232,14 @@ def binding(environ: Mapping[str, str], name: str) -> str:
 
 
 def uses_entra(environ: Mapping[str, str]) -> bool:
-    """Whether the routes rely on the platform's sign-in: `EXPORT_HTTP_AUTH` is `entra`, in capitals or not."""
+    """Whether the routes rely on the platform's sign-in: `EXPORT_HTTP_AUTH` is `entra`, in any case."""
     return _read(environ, "EXPORT_HTTP_AUTH", []) == "entra"
 
 
 def sign_in_problem(environ: Mapping[str, str]) -> str:
-    """Why nobody may call the routes: who may is unclear, or the settings rely on a sign-in that is off; else empty.
+    """Why the routes must refuse everybody: EXPORT_HTTP_AUTH is wrong, or relies on a sign-in that is off; else empty.
 
-    It concerns the routes alone: the timer and the queues go on.
+    Only the routes stop: the timer and the queues go on.
     """
     problems: list[str] = []
     mode = _read(environ, "EXPORT_HTTP_AUTH", problems)
@@ -285,7 +285,7 @@ def load_storage_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each name that looks like a setting of this app and is none: it may be misspelt."""
+    """A warning for each name that looks like a setting of this app but is not one: it may be misspelt."""
     warnings = []
     for name in sorted(environ.keys() - _SETTINGS):
         if name.startswith(("AMP_", "EXPORT_")):
@@ -298,7 +298,7 @@ def unknown_settings(environ: Mapping[str, str]) -> list[str]:
 
 
 def _read(environ: Mapping[str, str], name: str, problems: list[str]) -> object:
-    """One setting. For one that is wrong, the problem is added to `problems`, and its default counts."""
+    """Read one setting. If it is wrong, this adds the problem to `problems` and returns the default."""
     read, default = _SETTINGS[name].metadata["read"], _SETTINGS[name].metadata["default"]
     value = environ.get(name, "")
     if name != "EXPORT_PREFIX":  # taken literally, spaces included
@@ -319,7 +319,7 @@ def _read(environ: Mapping[str, str], name: str, problems: list[str]) -> object:
 
 
 def _shown(environ: Mapping[str, str], value: str) -> str:
-    """A wrong value for a message; nothing of one that could be a key pasted into the wrong setting."""
+    """A wrong value, for a message. Empty if it could be a key that was pasted into the wrong setting."""
     secrets = [environ.get(name, "").strip() for name in ("AMP_API_KEY", "AMP_SECRET_KEY", "EXPORT_STORAGE")]
     secret = _LIKE_A_KEY.search(value) or value in secrets or Redaction(secrets).finds(value)
     return "" if secret else f", not {value[:40]!r}"

@@ -1,6 +1,6 @@
-"""A request that this process ends: work under way looks at it at safe points, and stops there by itself.
+"""A request to end this process: running work checks for it at safe points, and stops there.
 
-Nothing is raised where a signal arrives: half of an object would exist then, or half of a clean-up.
+Nothing is raised where a signal arrives, because that could leave an object or a clean-up half done.
 """
 
 import math
@@ -16,11 +16,11 @@ from types import FrameType
 from shared.errors import Interrupted
 
 GRACE_SECONDS = 20
-"""How long after SIGTERM a process lives that nothing else ends. A run needs a fraction of it to stop."""
+"""How long the process lives after SIGTERM if nothing else ends it. A run needs a fraction of that to stop."""
 LOOK_SECONDS = 0.2
-"""How often something that waits looks at `received`."""
+"""How often a wait looks at `received`."""
 received: list[int] = []
-"""The signals that asked for it, oldest first. A signal handler appends to it, and does no more."""
+"""The signals that asked this process to end, oldest first. Signal handlers append to it."""
 
 
 def check_stop() -> None:
@@ -47,9 +47,9 @@ def pause(seconds: float) -> None:
 
 
 def stoppable[T](work: Callable[[], T], seconds: float = math.inf) -> T:
-    """Carry out what may block for long, in a thread of its own.
+    """Carry out work that may block for long, in its own thread, and return its result.
 
-    Does not wait for it longer than `seconds` (TimeoutError), nor if the process is to end (Interrupted).
+    Stops waiting for it after `seconds` (TimeoutError), or if the process is to end (Interrupted).
     """
     future: Future[T] = Future()
     done = threading.Event()
@@ -76,7 +76,7 @@ def stop_on_sigterm() -> None:
         def stop(number: int, frame: FrameType | None) -> None:
             received.append(number)
             if callable(before):
-                before(number, frame)  # whoever handles the signal also ends the process
+                before(number, frame)  # that handler also ends the process
                 return
             end = threading.Timer(GRACE_SECONDS, os._exit, [128 + signal.SIGTERM])
             end.daemon = True

@@ -42,7 +42,7 @@ def _scaled(value: int, units: Sequence[str]) -> tuple[float, str]:
 
 
 def day_text(day: date, *, weekday: bool = False) -> str:
-    """`4 November 2025`, on request after its weekday."""
+    """`4 November 2025`; with `weekday`: `Tuesday, 4 November 2025`."""
     text = f"{day.day} {month_name[day.month]} {day.year}"
     return f"{day_name[day.weekday()]}, {text}" if weekday else text
 

@@ -21,7 +21,7 @@ Piece = tuple[Bytes, bytes]
 PIECE_OUT = 1024 * 1024
 """The most decompressed bytes in a piece."""
 MOST_GZIP_MEMBERS = 100_000
-"""A file of blocks of 64 KiB, as bgzip makes them, may have 6 GiB."""
+"""Enough for a file of 6 GiB in blocks of 64 KiB, as bgzip writes it."""
 
 _FIRST_PIECE_IN, _PIECE_IN = 4 * 1024, 96 * 1024  # at ten to one, the second fills one piece of output
 # ISA-L's type stubs call the class an instance.
@@ -75,7 +75,7 @@ def gunzip(reader: ByteReader, name: str, goes_on: Callable[[], bool] | None = N
     while members == 0 or goes_on():
         if members == MOST_GZIP_MEMBERS:
             raise SuspiciousArchive(f"{name}: more than {MOST_GZIP_MEMBERS} gzip members.")
-        yield _header(reader, name, "it is not gzip" if members == 0 else "more than gzip is in it"), b""
+        yield _header(reader, name, "it is not gzip" if members == 0 else "something other than gzip follows"), b""
         members += 1
         crc = size = 0
         for packed, content in inflate(reader, name):

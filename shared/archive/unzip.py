@@ -158,7 +158,7 @@ class Entry:
         if not whole:
             raise BrokenArchive(f"{self.shown}: the checksum or size does not match.")
         self.facts = self._proven()
-        self._reader.exactly(len(descriptor), f"behind {self.shown}")
+        self._reader.exactly(len(descriptor), f"right after {self.shown}")
         self.complete = True
 
     def _proven(self) -> Facts:
@@ -215,7 +215,7 @@ class ZipStream:
                 raise RuntimeError(f"{entry.shown} was not read to its end")
             self._facts[offset] = entry.facts
             expanded += entry.expanded
-            signature = self._reader.exactly(4, f"behind {entry.shown}")
+            signature = self._reader.exactly(4, f"right after {entry.shown}")
         self._check_directory(signature)
 
     def _first_signature(self) -> bytes:

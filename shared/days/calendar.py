@@ -24,7 +24,7 @@ BAR_STEPS = 20
 _UNDER_WAY = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED)
 _KINDS: tuple[Kind, ...] = ("manifests", "status")
 _FIRST_PAGE = 50
-"""Enough names to find a day in; a container with ten years of days is not listed for it."""
+"""Enough names to find the first day among, without listing ten years of days."""
 RETURNING, BEFORE = "returning", "before"
 _WORDS = {RETURNING: "coming back", BEFORE: "never requested"}
 """The names of the looks that are not states."""
@@ -170,7 +170,7 @@ class Calendar:
 
     @property
     def legend(self) -> list[tuple[str, int]]:
-        """Each look, and how many days have it; one that is no state only where a day has it."""
+        """Each state, and each other look that a day has, with the number of its days."""
         counts = Counter(view.look for view in self.days.values())
         return [(look, counts[look]) for look in (*State, *(look for look in _WORDS if counts[look]))]
 

@@ -72,7 +72,7 @@ class Landed:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day. `run` is its latest run; if its lock is gone, it has failed. `manifest` is set only if it was read."""
+    """One day. `run` is its latest run, as failed if it died. `manifest` is set only if it was read."""
 
     date: date
     state: State
@@ -130,7 +130,7 @@ class Day:
 
 
 def _died(run: RunStatus) -> RunError:
-    """The run as failed, because its lock is gone although its status says that it is running."""
+    """The error of a run whose lock is gone, although its status says that it is running."""
     text = "The run ended without recording a result: its host was stopped, or ran out of time or memory. "
     if run.trigger == Trigger.CLI or run.updated_at is None:
         return RunError.of(RunDied(f"{text}Run the day again."))

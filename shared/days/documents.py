@@ -21,7 +21,7 @@ from shared.errors import InvalidDate
 METADATA_TEXT = 1500
 """The longest text in metadata, in characters. All metadata of a blob together may have 8 KiB."""
 NOT_OURS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, InvalidDate)
-"""The exceptions of reading a document of another form."""
+"""The exceptions that reading a document of another form can raise."""
 MOST = 10**15
 """The largest count or number of bytes that is accepted."""
 LONGEST_TEXT = 4000

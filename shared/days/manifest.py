@@ -141,8 +141,8 @@ class Manifest:
             version = whole(document["version"])
             if version != VERSION:
                 raise InvalidManifest(
-                    f"{name} has version {version}, but this app reads only version {VERSION}. A newer version "
-                    "of the app wrote it: deploy that version."
+                    f"{name} has version {version}, but this app reads only version {VERSION}. If a newer version "
+                    "of the app wrote it, deploy that one; otherwise restore the blob's last version."
                 )
             if (document["volume"] or {}).get("median_events") is None:
                 document["volume"] = None

@@ -39,7 +39,7 @@ class RunError:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A day's latest run. `max_window_hours`: larger ones were too large for Amplitude, and are not requested again."""
+    """A day's latest run. `max_window_hours`: larger windows were too large for Amplitude; none is requested again."""
 
     date: date
     status: RunState
@@ -66,7 +66,7 @@ class RunStatus:
         return replace(self, updated_at=moment, **changes)
 
     def to_json(self) -> bytes:
-        """The document, as it lands and as users see it."""
+        """The document that is stored and that users see."""
         return json.dumps(documents.encode(self), indent=1, ensure_ascii=False).encode()
 
     @classmethod

@@ -1,7 +1,7 @@
 """The story of one day: windows → members → staged blobs → all verified → committed → manifest → tidied.
 
-The put of the manifest publishes the day. Before it, everything is invisible or unlisted. After it, only files are
-deleted that no manifest lists any more. `docs/protocol.md` says what goes wrong without each rule.
+The put of the manifest publishes the day. Before it, everything is invisible or unlisted. After it, only files that
+no manifest lists any more are deleted. `docs/protocol.md` says what goes wrong without each rule.
 """
 
 import logging
@@ -31,7 +31,7 @@ Each = Callable[[Sequence[Callable[[], None]]], None]
 
 @dataclass(slots=True)
 class DayExport:
-    """The export of a day by the latest try of a run: replaces what has landed by what this try has fetched.
+    """The export of a day by the latest try of a run: replaces what has landed with what this try has fetched.
 
     `locked_at`: when it took the lock, by the storage's clock.
     """
@@ -126,11 +126,11 @@ class DayExport:
         )
 
     def _volumes_before(self) -> list[int]:
-        """The number of events of the landed days before this one, latest last: the last week's at least, if there."""
+        """Events of landed days before this one, oldest first: at least the latest seven, if that many have landed."""
         day = self.run.date
         month, month_before = f"{day:%Y-%m}", f"{day.replace(day=1) - DAY:%Y-%m}"
         found: dict[date, int] = {}
-        for start in (month, month_before, ""):  # the last one lists all days: when few have landed
+        for start in (month, month_before, ""):  # the last one lists all days, if few have landed
             for blob in self.container.blobs(self.settings.names.folder("manifests") + start):
                 landed = self.settings.names.day_of(blob.name, "manifests")
                 if landed is not None and landed < day and "events" in blob.metadata:

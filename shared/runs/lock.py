@@ -137,7 +137,7 @@ class DayLock:
 
 
 def foreign_lease(container: Container, name: str, document: Document) -> StorageDenied | None:
-    """The error for a status blob with a lease that never ends: waiting does not help."""
+    """The error for a status blob with an infinite lease, because waiting does not help; None if it has none."""
     if not document.leased_forever:
         return None
     return StorageDenied(

@@ -71,7 +71,7 @@ class Nightly:
         return [one.message for one in asked if one.message]
 
     def _ask(self, day: date) -> list[Asked]:
-        """The day's run; none where the day is being exported now."""
+        """Request the day's run; empty if the day is being exported now."""
         try:
             return [self.runs.ask(day, Trigger.TIMER)]
         except DayRunning as running:
@@ -80,7 +80,7 @@ class Nightly:
             return []
 
     def _beyond_retention(self) -> list[date]:
-        """Days beyond the retention that have not expired completely: they have other blobs, or another status."""
+        """Days beyond the retention that have not expired completely: with blobs, or a status other than `expired`."""
         oldest = oldest_kept_day(self.now, self.settings.retention_days)
         if oldest == date.min:
             return []
@@ -95,7 +95,7 @@ class Nightly:
         return sorted(day for day in found if day is not None and day < oldest)
 
     def _expire(self, day: date) -> bool:
-        """Delete a day, its manifest first, so that no reader finds a listed blob missing. False: not yet."""
+        """Delete a day, its manifest first, so that no reader finds a listed blob missing. False if it must wait."""
         try:
             lock = self.runs.lock(Order(day, trigger=Trigger.TIMER), RunState.EXPIRED, wait_seconds=0)
         except DayLocked:

@@ -23,7 +23,7 @@ from shared.stop import pause
 from shared.storage.container import Container, Document
 
 QUEUED_FOR = timedelta(hours=1)
-"""After this time in the queue, a new run may replace a run, because its message may be lost."""
+"""A run that has been queued for this long may be replaced by a new one, because its message may be lost."""
 MAX_FAILURES = 5
 """How many tries of a run may fail. Tries that died or were stopped do not count here: the queue limits those."""
 _TRIES = 5
@@ -46,7 +46,7 @@ class Asked:
 
 @dataclass(eq=False)
 class DayRunning(Exception):
-    """The day is being exported now. `foreign`: the lock is not held by a run, but by a lease that never ends."""
+    """The day is being exported now. `foreign`: the lock is not a run's, but somebody else's infinite lease."""
 
     status: RunStatus
     foreign: errors.StorageDenied | None
@@ -119,18 +119,18 @@ class Runs:
         return withdrawn
 
     def work(self, order: Order, *, message_id: str = "") -> None:
-        """Do the run of a message.
+        """Carry out the run of a message.
 
         A permanent error is recorded, and the message is done. A message is dropped if another run has replaced its
-        run, if its run is complete, or if its day is being exported.
-        A TransientError that is raised was recorded: the message should come back.
+        run, if its run is complete or withdrawn, or if its day is being exported.
+        Raises TransientError if the message should come back.
         """
         # A message without a run id gets one, the same at each delivery. That run replaces any other.
         by_hand = not order.run_id
         if by_hand:
             order = replace(order, run_id=uuid.uuid5(uuid.NAMESPACE_OID, message_id or uuid.uuid4().hex).hex)
         try:
-            # Looked at before the lock, too: nobody waits for it in vain.
+            # Checked before the lock as well, so that no message waits for it in vain.
             reason = _drop_reason(self._read(order.day)[1], order, by_hand=by_hand)
             reason = reason or self._work(order, by_hand=by_hand)
         except errors.DayLocked:
@@ -156,7 +156,7 @@ class Runs:
             return ""
 
     def run_now(self, order: Order, *, on_wait: Callable[[], None] | None = None) -> Manifest:
-        """Export a day here and now, without a message. An error is recorded as `failed`, except DayLocked."""
+        """Export a day here and now, without a message. An error of the try is recorded as `failed`, and raised."""
         check_day(order.day, self.clock(), self.settings.retention_days)
         order = replace(order, run_id=uuid.uuid4().hex)
         try:
@@ -232,7 +232,7 @@ class Runs:
             log_failed(failed.error, replace(order, run_id=failed.run_id))
 
     def _may_give_up(self, order: Order, status: RunStatus) -> bool:
-        """Whether the day's latest run belongs to the message, and has neither landed nor expired."""
+        """Whether the day's latest run belongs to the message, and has not landed, expired or been withdrawn."""
         # A message without a run id does not come from `ask`, which records the time of queueing.
         own = status.queued_at is None and status.trigger == order.trigger
         if not (status.run_id == order.run_id or (not order.run_id and own)):
@@ -255,7 +255,7 @@ class Runs:
         """Take the lock of a day. `state`: that of a day without a status.
 
         By default it waits as long as the lease of a dead run could last. Raises DayLocked if somebody still holds the
-        lock after that, StorageDenied if somebody holds an endless lease.
+        lock after that, StorageDenied if somebody holds an infinite lease.
         """
         name = self.settings.names.status(order.day)
         fresh = RunStatus(order.day, state, order.run_id, order.trigger, order.replace, updated_at=self.clock())
@@ -319,7 +319,7 @@ def _waits(status: RunStatus, now: datetime) -> bool:
 
 
 def _drop_reason(status: RunStatus | None, order: Order, *, by_hand: bool) -> str:
-    """Why the run of a message should not be done; empty if it should."""
+    """Why the run of a message should not be carried out; empty if it should."""
     if status and status.run_id == order.run_id:
         return f"the run is {status.status}" if status.status in (RunState.COMPLETE, RunState.WITHDRAWN) else ""
     return "another run has taken its place" if status and not by_hand else ""

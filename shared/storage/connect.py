@@ -66,7 +66,7 @@ def _pipeline() -> dict[str, Any]:
 
 
 class _PreparedSession(Session):
-    """Sends what the storage's library has prepared as it is.
+    """Sends requests exactly as the storage library has prepared them.
 
     `requests` would prepare it again, and look for proxies again: together a third of the processor time of a small
     request, and a day of small files is made of such requests.
@@ -106,7 +106,7 @@ def credential(client_id: str, *, in_azure: bool) -> TokenCredential:
     transport = RequestsTransport(session=Session(), session_owner=False)
     if in_azure:
         return ManagedIdentityCredential(client_id=client_id or None, transport=transport)
-    # At each attempt, it logs what each of its ten methods needs. The error below says what to do.
+    # Each time, it logs what each of its ten methods needs. The error below says what to do.
     logging.getLogger("azure.identity").setLevel(logging.ERROR)
     return _SignedIn(DefaultAzureCredential(managed_identity_client_id=client_id or None, transport=transport))
 

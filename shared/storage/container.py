@@ -93,7 +93,7 @@ class Container:
         return str(self._client.container_name)
 
     def ensure_exists(self) -> None:
-        """Create the container if it is missing. One that is being deleted does not count as existing."""
+        """Create the container if it is missing. Raises StorageUnavailable while one of this name is being deleted."""
         with suppress(ConditionNotMet), translated(self.name, "create the container"):
             self._client.create_container()
 

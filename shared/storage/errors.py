@@ -75,8 +75,8 @@ _FORBIDDEN = (401, 403)
 def translated(name: str, what: str) -> Iterator[None]:
     """Turn whatever the storage's library raises within into an error of this app.
 
-    Raises ConditionNotMet if another try was there first, or the blob has gone; StorageDenied if somebody has to act;
-    StorageUnavailable if there was no answer, or one to try again after.
+    Raises ConditionNotMet if another try was there first, or the blob is gone; StorageDenied if somebody has to act;
+    StorageUnavailable if there was no answer, or if a later request may succeed.
     """
     try:
         yield
@@ -92,7 +92,7 @@ def translated(name: str, what: str) -> Iterator[None]:
 
 
 def code_of(error: HttpResponseError) -> str:
-    """The storage's own word for a refusal; empty where it gave none."""
+    """The storage's own word for a refusal; empty if it gave none."""
     headers: Any = getattr(error.response, "headers", {})
     code: Any = getattr(error, "error_code", None) or headers.get("x-ms-error-code", "")
     return str(getattr(code, "value", code))
@@ -106,7 +106,7 @@ def _of_response(error: HttpResponseError, name: str, what: str) -> ExportError:
             "EXPORT_STORAGE__clientId its client id? Or, with a connection string: is its AccountKey complete?"
         )
     kind = KINDS.get(code, "busy" if status in _BUSY else "denied")
-    # Below 400 the storage had said yes, and the answer broke off; without a status something was in between.
+    # Below 400, or without a status, it did not refuse: its answer broke off, or something else answered.
     if kind == "busy" or status < _REFUSALS:
         return StorageUnavailable(f"The storage account could not {what} ({name}) now: {status} {code}.")
     if kind == "race":

@@ -33,7 +33,7 @@ class Queue:
     def look(self) -> tuple[list[tuple[str, str]], int]:
         """The id and the text, as sent, of the first messages, and about how many others are hidden.
 
-        Hidden ones are counted only if the service shows all that are not.
+        Hidden ones are counted only if the service shows all visible ones.
         """
         with translated(self.name, "look into the queue"):
             try:

@@ -74,7 +74,7 @@ def check(request: func.HttpRequest, caller: Caller, environ: Mapping[str, str])
 def _from_another_site(request: func.HttpRequest) -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if origin and site is None:
-        # Anybody on the network can answer by plain http as this host.
+        # Over plain http, anybody on the network can answer in place of this host.
         same = origin.partition("://")[2] == urlsplit(request.url).netloc and is_protected(origin)
         return not same
     return site not in (None, "same-origin", "none")

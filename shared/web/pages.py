@@ -52,7 +52,7 @@ def day_page(day: Day, now: datetime, *, entra: bool = False) -> Page:
 def problem_page(  # noqa: PLR0913 - a view of this many facts
     title: str, detail: str, day: date | None, now: datetime, *, home: str, entra: bool = False
 ) -> Page:
-    """What was refused, and the next step: to export the day if that is possible, otherwise back to `home`."""
+    """What was refused, and the next steps: to export the day if that is possible, and to go back to `home`."""
     around = _around(day, now) if day else {"before": None, "after": None, "back": None}
     view = DayView(day, State.MISSING, now=now) if day else None
     return _page("problem.html", title=title, detail=detail, view=view, **around, root="", home=home, entra=entra)

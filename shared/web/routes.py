@@ -64,7 +64,7 @@ def answer(
 
 
 def _problem(error: Exception) -> Problem:
-    """The answer to a failure. It is logged if somebody has to act."""
+    """The answer to a failure. It is logged, unless the request itself is wrong."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, InvalidDate):
@@ -210,7 +210,7 @@ def _download(app: App, day: Day, wanted: str) -> func.HttpResponse:
     elif wanted == "log":
         run_id, try_id = day.latest_try
         if not (re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run_id) and re.fullmatch(r"[0-9a-f]{8}", try_id)):
-            raise Problem(NOT_FOUND, f"No try at {day.date} has begun, so there is no log.")
+            raise Problem(NOT_FOUND, f"No try of {day.date} has begun, so there is no log.")
         name, kind = names.log(day.date, run_id, try_id), "text/csv"
     else:
         raise Problem(400, f"download must be manifest or log, not {wanted[:MAX_LOGGED]!r}.")

@@ -83,7 +83,7 @@ def test_a_storm_that_stays_ends_the_try(
     simulator.rule = lambda _: STORMS[storm][0]
     error = exports.error(EXPORT_MAX_ATTEMPTS="4")
     assert isinstance(error, AmplitudeUnavailable)
-    assert "Tried 4 times" in str(error)
+    assert "Attempts: 4" in str(error)
     assert len(simulator.requests) == 4
     assert reader.files(DAY) == before
     assert reader.unlisted(DAY) == set()
@@ -202,7 +202,7 @@ def test_a_refused_connection_exits_with_1_and_says_so(exports: Exports, reader:
     assert done.returncode == 1
     assert done.stderr.startswith("AmplitudeUnavailable: ")
     assert "could not be reached" in done.stderr
-    assert "Tried 2 times" in done.stderr
+    assert "Attempts: 2" in done.stderr
     assert "Traceback" not in done.stderr
     assert reader.outcome(DAY) == ("failed", "AmplitudeUnavailable")
 

@@ -132,7 +132,7 @@ def test_damage_that_stays_is_given_up(simulator: Simulator, exports: Exports, r
     simulator.rule = lambda _: flip
     error = exports.error(EXPORT_MAX_ATTEMPTS="3")
     assert isinstance(error, BrokenArchive)
-    assert "Tried 3 times" in str(error)
+    assert "Attempts: 3" in str(error)
     assert len(simulator.requests) == 3
     assert reader.event_blobs(DAY) == set()
 

@@ -90,7 +90,7 @@ def test_an_hour_that_is_too_slow_ends_the_try(
     beyond(0, TOO_SLOW[kind], simulator)
     error = exports.error(EXPORT_WINDOW_HOURS="1", EXPORT_MAX_ATTEMPTS="3", EXPORT_READ_TIMEOUT_SECONDS=STALL)
     assert isinstance(error, AmplitudeUnavailable)
-    assert "Tried 3 times" in str(error)
+    assert "Attempts: 3" in str(error)
     assert hours_asked(simulator) == [1, 1, 1]
     assert reader.files(DAY) == before
     assert reader.unlisted(DAY) == set()

@@ -33,7 +33,7 @@ def test_errors_carry_their_figures() -> None:
     }
     broken = BrokenArchive("Cut.")
     broken.attempts = 5
-    assert (str(broken), broken.details) == ("Cut. Tried 5 times (EXPORT_MAX_ATTEMPTS).", {"attempts": 5})
+    assert (str(broken), broken.details) == ("Cut. Attempts: 5 (EXPORT_MAX_ATTEMPTS).", {"attempts": 5})
     busy = AmplitudeUnavailable("429.", retry_after=900)
     busy.too_long = True
     assert str(busy) == "429. It asks to wait 900 seconds, which is too long to wait within a try."

@@ -243,7 +243,7 @@ def test_a_day_page_shows_all_that_its_manifest_says() -> None:
         assert f"{file.events:,}" in text
     for expected in (
         "No events in hours 3, 4.",
-        "The median of the landed days before is 385,120 events; this day has 94 % of that.",
+        "The median of the landed days before it is 385,120 events; this day has 94 % of that.",
         "Files added 1 changed 2 removed 0 unchanged 19",
         "98 s, 69.3 MB downloaded",
         "2025-11-15T12 to 2025-11-15T23 200 2 39.2 MB 48.5",

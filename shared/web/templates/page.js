@@ -2,8 +2,8 @@
 "use strict";
 // What the page does beyond showing: it keeps the caller's key, starts, withdraws and follows runs.
 (() => {
-  // A relative link on /api/exports/ would miss: the address goes without a last slash. The key leaves the address too,
-  // because the history, a bookmark or a shared screen would keep it.
+  // Relative links need an address without a slash at its end. The key leaves the address too, because the history, a
+  // bookmark or a shared screen would keep it.
   const address = new URL(location.href), key = address.searchParams.get("code");
   address.searchParams.delete("code");
   if (address.pathname.endsWith("/")) address.pathname = address.pathname.slice(0, -1);
@@ -30,7 +30,7 @@
     for (const note of document.querySelectorAll("[data-unscripted]")) note.hidden = true;
     for (const button of document.querySelectorAll("button[data-do]")) {
       button.hidden = false;
-      button.setAttribute("aria-disabled", following.has(name(button))); // disabled, it would lose the focus
+      button.setAttribute("aria-disabled", following.has(name(button))); // a disabled button would lose the focus
     }
     mark();
   }
@@ -113,13 +113,13 @@
       bar.setAttribute("aria-label", `Progress of ${of}`);
       row.append(bar);
     }
-    if (done) bar.value = done; // without a value it shows that something goes on
+    if (done) bar.value = done; // without a value, the bar shows that work goes on
     row.querySelector("button")?.remove();
     if (kind === "good") setTimeout(() => row.className === kind && row.remove(), GOOD_SHOWN);
     if (kind) row.append(Object.assign(document.createElement("button"), { textContent: "Close", onclick: () => row.remove() }));
   }
 
-  // Whatever is done for a button: its kind is disabled meanwhile, and the page is fetched again at the end.
+  // Work for a button. Meanwhile all buttons of its day or range are disabled. The page is fetched again at the end.
   async function during(button, work) {
     const of = name(button);
     if (following.has(of)) return;
@@ -140,7 +140,7 @@
   async function follow(day, { url }) {
     for (let wait = FIRST_PAUSE; ; ) {
       const answer = await ask(url);
-      if (answer && !answer.ok && answer.status < 500) return refused(day, "lost", answer);
+      if (answer && !answer.ok && answer.status < 500) return refused(day, "no longer followed", answer);
       const state = answer?.ok ? await answer.json().catch(() => null) : null;
       if (!state) tell(day, "no answer, trying again …");
       else if (!["queued", "running"].includes(state.status)) return finish(day, state);
@@ -192,7 +192,7 @@
     const asked = new Set((await answer.json()).runs.map((run) => run.date));
     for (let before = ""; ; await pause(RANGE_PAUSE)) {
       const look = await ask(range);
-      if (look && !look.ok && look.status < 500) return refused(of, "lost", look);
+      if (look && !look.ok && look.status < 500) return refused(of, "no longer followed", look);
       if (!look?.ok) continue;
       const days = (await look.json()).days.filter((day) => asked.has(day.date));
       const count = (...states) => days.filter((day) => states.includes(day.status)).length;
@@ -206,7 +206,7 @@
     }
   }
 
-  // The server renders the page again, so that what it says is always the server's.
+  // The server renders the page again, so the page never says anything that the server does not.
   async function refresh() {
     const answer = await ask(location.pathname + location.search, "text/html");
     if (answer?.ok) show(await answer.text());
@@ -257,7 +257,7 @@
   });
 
   prepare();
-  // A run that is alone is followed at once; of a whole backfill, the ones that are asked for.
+  // If one day has a live run, it is followed at once. Of several, the page follows those that the user picks.
   const alive = document.querySelectorAll("button[data-do=follow]");
   if (alive.length === 1) during(alive[0], follow);
 })();
