@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import selectors
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import date
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 import trustme
 
+from local.azurite import ACCOUNT, KEY, Azurite
 from local.simulator import Simulator
 from shared.amplitude import Amplitude
 from shared.dates import whole_day
@@ -60,6 +64,35 @@ def server() -> Iterator[Server]:
         yield server
         server.shutdown()
         thread.join()
+
+
+class Tunnel(ThreadingHTTPServer):
+    """A proxy that brings whatever it is asked for to one port of this machine, and keeps what it was asked for."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Tunneller)
+        self.port, self.asked = port, set[tuple[str, str | None]]()
+
+
+class _Tunneller(BaseHTTPRequestHandler):
+    server: Tunnel
+
+    def do_CONNECT(self) -> None:
+        self.server.asked.add((self.path, self.headers["Proxy-Authorization"]))
+        self.send_response(200)
+        self.end_headers()
+        with socket.create_connection(("127.0.0.1", self.server.port)) as target, selectors.DefaultSelector() as ready:
+            ready.register(self.connection, selectors.EVENT_READ, target)
+            ready.register(target, selectors.EVENT_READ, self.connection)
+            while True:
+                for key, _ in ready.select():
+                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]  # a socket
+                    if not data:
+                        return
+                    key.data.sendall(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 def url_of(server: Server) -> str:
@@ -171,3 +204,30 @@ def test_the_storage_is_told_the_same(monkeypatch: pytest.MonkeyPatch, name: str
     settings = load_settings(KEYS | {"EXPORT_STORAGE": "AccountName=nobody;AccountKey=eA=="})
     with pytest.raises(StorageUnavailable, match=f"{name}.*{words}"), open_container(settings):
         pass
+
+
+def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Blocks and block lists too, with the proxy's login and the authority that `REQUESTS_CA_BUNDLE` names."""
+    host, authority = f"{ACCOUNT}.blob.example", trustme.CA()
+    certificate = authority.issue_cert(host)
+    chain, key, root = (tmp_path / name for name in ("chain.pem", "key.pem", "root.pem"))
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    certificate.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(root)
+    connection = f"BlobEndpoint=https://{host};AccountName={ACCOUNT};AccountKey={KEY}"
+    settings = load_settings(KEYS | {"EXPORT_STORAGE": connection})
+    with Azurite(certificate=chain, key=key) as azurite, Tunnel(urlsplit(azurite.blob_url).port or 0) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:secret@127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(root))
+        with open_container(settings) as container:
+            for number in range(2):
+                container.stage("a.json", f"try-{number}", [b"{" + b" " * 100_000, b"}\n"])
+            container.commit("a.json", ["try-0", "try-1"], "application/x-ndjson", {"events": "2"})
+            found = container.read("a.json")
+        proxy.shutdown()
+        thread.join()
+    assert found
+    assert found.data == (b"{" + b" " * 100_000 + b"}\n") * 2
+    assert proxy.asked == {(f"{host}:443", "Basic c29tZWJvZHk6c2VjcmV0")}
