@@ -101,7 +101,7 @@ def _notes(view: DayView) -> Iterator[str]:
 
 
 def _month_names(weeks: Sequence[date]) -> str:
-    """The months' names over the weeks in which they begin, as far as they do not touch."""
+    """The months' names, each above the week in which the month begins. A name without room is left out."""
     line = ""
     for column, week in enumerate(weeks):
         begins = column == 0 or (week + 6 * DAY).day <= 7  # noqa: PLR2004 - the first of a month is in this week

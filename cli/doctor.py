@@ -85,7 +85,7 @@ class Doctor:
             with handled(received.append):
                 written_at = _probe(container, f"{self._settings.prefix}doctor/{uuid.uuid4().hex}.json")
             texts.append(f"container {container.name}: write, lease, read, list and delete are allowed")
-        check_stop()  # the probe is gone
+        check_stop()  # only now, because the probe has been deleted
         if written_at is not None:
             self._check_clock(abs((utc_now() - written_at).total_seconds()))
 

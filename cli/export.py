@@ -108,7 +108,7 @@ class _Exports:
                 (text if self.options.day is not None else json.dumps(json.loads(text), ensure_ascii=False)) + "\n"
             )
             self.output.flush()
-        check_stop()  # the day has landed, and is the last one
+        check_stop()  # after a signal, no other day follows
         return True
 
     def warn_if_lost(self) -> None:

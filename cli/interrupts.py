@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in one place: a command says what the first does to it, a second ends it at once."""
+"""Ctrl-C and SIGTERM in one place: a command decides what the first one does, and a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def handled(first: Callable[[int], None]) -> Iterator[None]:
 
 
 def _take_over(first: Callable[[int], None]) -> dict[int, signal._HANDLER]:
-    """Handle both signals; not one that is ignored, as in a background job. Returns the handlers before."""
+    """Handle both signals, but not one that is ignored, as in a background job. Returns the previous handlers."""
     received: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:

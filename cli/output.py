@@ -1,4 +1,4 @@
-"""What the command line writes: output that is lost never changes what a command did, or its exit code."""
+"""What the command line writes: if output is lost, this changes neither what a command did nor its exit code."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _as_text(file: Path, name: str, value: object) -> str:
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
-    raise SettingsError(f"{file.name}: the value of {name} must be a text or a number.")
+    raise SettingsError(f"{file.name}: the value of {name} must be a string or a number.")
 
 
 def _read_dotenv(file: Path) -> dict[str, str]:

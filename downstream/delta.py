@@ -124,8 +124,8 @@ class EventsTable:
     def _update_day(self, source: Source, day: date) -> Replaced | None:
         """Replace a day, unless the table holds what has landed; None in that case."""
         for _ in range(ATTEMPTS):
-            # The order matters: whoever commits after the table was opened is noticed by the commit below, and whoever
-            # committed before it knew no manifest newer than the one read now.
+            # The order matters: if somebody commits after the table was opened, the commit below fails. Whoever
+            # committed before had no newer manifest than the one that is read now.
             table = self._open()
             manifest = source.manifest(day)
             version = _version(manifest)
@@ -231,7 +231,7 @@ class _DayRows:
 
     @contextmanager
     def reader(self) -> Iterator[pa.RecordBatchReader]:
-        """The rows. An error of theirs, which delta-rs makes a text of, is raised on leaving."""
+        """The rows. delta-rs turns an error of theirs into text; the error itself is raised on leaving the context."""
         batches = self._batches()
         try:
             yield pa.RecordBatchReader.from_batches(schema(), batches)

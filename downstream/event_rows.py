@@ -93,7 +93,7 @@ def rows(pieces: Iterable[bytes], constants: Mapping[str, pa.Scalar]) -> Iterato
             for lines in _lines(pieces):
                 yield from _text(lines, constants).to_batches()
         except Exception as error:
-            errors.append(error)  # DuckDB makes a text of it
+            errors.append(error)  # DuckDB turns it into text
             raise
 
     stream = pa.RecordBatchReader.from_batches(_text([], constants).schema, texts())
@@ -126,7 +126,7 @@ def _query(database: duckdb.DuckDBPyConnection, text: pa.Table | pa.RecordBatchR
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Whole lines, some `BATCH_BYTES` at a time. A line of nothing but white space is no event."""
+    """Whole lines, about `BATCH_BYTES` at a time. A line of nothing but white space is not an event."""
     kept: list[bytes] = []
     size = 0
     for piece in _cut(pieces):

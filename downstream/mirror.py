@@ -42,7 +42,7 @@ DOWNLOADS = 8
 OVERTAKEN_LIMIT = 5
 """How often in a row a day may change while it is copied."""
 LINE_SECONDS = 10
-"""How often a line of progress is written if stderr is no terminal."""
+"""How often a line of progress is written if stderr is not a terminal."""
 
 WORK = ".mirror"
 """Holds the lock and the files that are arriving; it is there only during a call."""
@@ -163,7 +163,7 @@ class _Mirror:
         return copied
 
     def _listed(self, copied: Copied) -> dict[str, BlobProperties]:
-        """The manifests of the range, by name. A blob beside them that is none is named and left alone."""
+        """The manifests of the range, by name. A blob next to them that is not a manifest is named and skipped."""
         start = self.names.folder("manifests")
         listed, found = {}, False
         for blob in self.container.list_blobs(name_starts_with=start):
@@ -267,7 +267,7 @@ def _is_copied(blob: BlobProperties, local: Path) -> bool:
 
 
 def _sha256(path: Path, name: str) -> str:
-    """The checksum of the events, which is the same in either format. Empty for a file that is not gzip but should."""
+    """The checksum of the events, which is the same in either format. Empty if the file should be gzip but is not."""
     with (
         suppress(gzip.BadGzipFile, EOFError, zlib.error),
         gzip.open(path) if name.endswith(".gz") else path.open("rb") as file,

@@ -24,7 +24,7 @@ def _more() -> More:
         return {}
     return {
         "run": ("export the newest complete day here: emulator, simulator, Functions host", _run),
-        "bench": ("measure this project beside what people do today, and the limit", _bench),
+        "bench": ("compare this project's speed with common scripts, and with what this machine can do", _bench),
     }
 
 

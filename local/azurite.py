@@ -62,7 +62,7 @@ class Azurite:
         ports: for blobs, queues and tables. 0 means any free port, which then stays the same.
         certificate: PEM file with a certificate chain; with `key`, serves TLS and takes OAuth tokens.
         key: PEM file with the private key.
-        account_key: the account's key in base64, if it should not be the public one.
+        account_key: the account's key in base64, instead of the public one.
 
     """
 

@@ -1,4 +1,4 @@
-{# Whether a day with lines that are no events fails as a whole, instead of loading without them. #}
+{# Whether a day with lines that are not events fails as a whole, instead of loading without them. #}
 {% macro bad_lines_fail() %}
     {% if var('bad_lines') not in ('reject', 'fail') %}
         {{ exceptions.raise_compiler_error("The variable bad_lines must be reject or fail, not " ~ var('bad_lines')) }}
@@ -13,7 +13,7 @@
 {%- endmacro %}
 
 
-{# Names the lines that are no events, after `rejected_events` is built: the day, the file, the line and the reason. #}
+{# Names the lines that are not events, after `rejected_events` is built: the day, the file, the line and the reason. #}
 {% macro name_bad_lines() %}
     {% if execute %}
         {% set rejected %}

@@ -23,8 +23,8 @@
 
 
 {# The files to read in this run: those of new and of changed days, as rows of blob and bytes. DuckDB takes a list of
-   files only as a constant, so the list is asked for before the statement is written. Where statements are only shown,
-   it is empty. #}
+   files only as a constant, so a query gets the list before the statement is written. If statements are only shown, the
+   list is empty. #}
 {% macro files_to_load() %}
     {% if not execute or flags.WHICH in ('compile', 'generate') %}{{ return([]) }}{% endif %}
     {% set wanted %}
@@ -34,7 +34,7 @@
 {% endmacro %}
 
 
-{# Files by the compression that their names tell. #}
+{# Files by their compression, which is known from their names. #}
 {% macro group_by_compression(files) %}
     {% set groups = {'gzip': [], 'none': []} %}
     {% for file in files %}{% do groups['gzip' if file.blob.endswith('.gz') else 'none'].append(file) %}{% endfor %}

@@ -1,4 +1,4 @@
--- Days of which the events table holds another number of events than their manifest says, rejected lines aside. It
+-- Days for which the events table does not have as many events as their manifest says, rejected lines aside. It
 -- depends on the last models, because dbt builds nothing that comes after a failed test.
 -- depends_on: {{ ref('devices') }}, {{ ref('sessions') }}, {{ ref('places') }}, {{ ref('page_views') }}, {{ ref('quality') }}
 select

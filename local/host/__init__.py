@@ -13,9 +13,9 @@ It supports:
 - timers, but only when they are started by hand with `POST /admin/functions/NAME`.
 
 It does not follow a timer's schedule, stop a function after `functionTimeout`, or take several messages at a time. It
-does not end if the storage of its queues stops answering. It cannot connect to storage by identity, matches paths with
-case, and knows no other bindings. It polls an idle queue every 0.2 s. With `--idle-seconds` it slows down
-to one poll in that time, like the real host (`maxPollingInterval` in host.json; the default is a minute).
+does not end if the storage of its queues stops answering. It cannot connect to storage by identity, supports no other
+bindings, and takes upper and lower case in paths as different. It polls an idle queue every 0.2 s, or
+down to once in `--idle-seconds`, like the real host (`maxPollingInterval` in host.json; the default is a minute).
 
     python -m local.host --port 7071                        in a terminal
     with FunctionsHost(app_dir=..., ...) as host: ...       from a test, as a process of its own

@@ -111,7 +111,7 @@ def _options() -> argparse.Namespace:
         default=Path("local.settings.json"),
         help="file in the app's folder whose values stand in for unset app settings; empty for none",
     )
-    parser.add_argument("--lease-seconds", type=int, default=600, help="how long a message in work stays invisible")
+    parser.add_argument("--lease-seconds", type=int, default=600, help="how long a message in hand stays hidden")
     parser.add_argument("--retry-seconds", type=int, help="pause between tries, instead of host.json's")
     parser.add_argument("--max-dequeue-count", type=int, help="tries, instead of host.json's")
     parser.add_argument("--idle-seconds", type=float, default=0, help="longest pause between polls of an idle queue")

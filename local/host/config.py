@@ -21,7 +21,7 @@ class QueueRules:
     """How messages are held, tried again and given up. All times are in whole seconds, as in the storage queue."""
 
     lease_seconds: int
-    """How long a message is hidden while it is handled. This is renewed. After a crash, the message comes back then."""
+    """How long a message stays hidden. This is renewed while it is handled; after a crash, the message comes back."""
     retry_seconds: int
     """After how long a failed message comes back."""
     max_dequeue_count: int
@@ -114,7 +114,7 @@ def _read_object(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise LoadError(f"cannot read {file.name}: {error.strerror}") from error
     except ValueError as error:
-        raise LoadError(f"{file.name} is no JSON: {error}") from error
+        raise LoadError(f"{file.name} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise LoadError(f"{file.name} must hold a JSON object")
     return content
@@ -123,6 +123,6 @@ def _read_object(file: Path) -> dict[str, Any]:
 def _seconds(span: str) -> int:
     match = re.fullmatch(r"(\d\d):(\d\d):(\d\d)", span)
     if not match:
-        raise LoadError(f"host.json: {span!r} is no time span like 00:05:00")
+        raise LoadError(f"host.json: {span!r} is not a time span like 00:05:00")
     hours, minutes, seconds = map(int, match.groups())
     return (hours * 60 + minutes) * 60 + seconds

@@ -63,7 +63,7 @@ class FunctionsHost:
     """
 
     popen: ClassVar[Callable[..., subprocess.Popen[str]]] = subprocess.Popen
-    """What starts the process; tests have something quicker."""
+    """What starts the process. Tests use something faster."""
 
     def __init__(  # noqa: PLR0913 - by keyword, most with a default
         self,
@@ -208,7 +208,7 @@ class FunctionsHost:
             self._news.wait_for(lambda: any(map(test, self._lines)) or not self._open_streams, timeout)
             found = next(filter(test, self._lines), None)
         if found is None:
-            raise HostError(f"the host did not say what was waited for; it wrote:\n{self.output()}")
+            raise HostError(f"the line did not come. The host wrote:\n{self.output()}")
         return found
 
     @property

@@ -71,7 +71,7 @@ class Queues:
         return self._clients[account, name]
 
     async def send(self, function: Function, binding: Binding, texts: list[str]) -> None:
-        """Send the messages that a function put into an output binding, as base64 if host.json says so."""
+        """Send the messages that a function put into an output binding, as base64."""
         for text in texts:
             await _send(self.client(function, binding), base64.b64encode(text.encode()).decode())
 
@@ -146,7 +146,7 @@ class QueueTrigger:
 
     @asynccontextmanager
     async def _held(self, message: QueueMessage) -> AsyncIterator[None]:
-        """Keep a message hidden: renew it after half of its time, and keep `pop_receipt` up to date."""
+        """Keep a message hidden: renew it whenever half of its time is over, and keep `pop_receipt` up to date."""
         done = asyncio.Event()
         renewal = asyncio.create_task(self._renew(message, done))
         try:

@@ -28,7 +28,7 @@ def make_app(functions: Sequence[Function], worker: Worker, *, route_prefix: str
     """Create the routes of the app's HTTP functions, and `POST /admin/functions/{name}` for its timers.
 
     Raises:
-        LoadError: a route is malformed, is used twice, or uses other parts of the template language than `{name}`.
+        LoadError: a route is malformed, is used twice, or uses more than `{name}`, and `{name?}` at its end.
 
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_no_such_method])
@@ -83,7 +83,7 @@ def _routes(function: Function) -> list[str]:
     if re.fullmatch(r"\{\w+\?\}", last):
         return [without, f"{without}/{last.replace('?', '')}"]
     if re.search(r"\{[^}]*[^\w}][^}]*\}", route):
-        raise LoadError(f"function {function.name}: this host knows only {{name}} in a route, not {route}")
+        raise LoadError(f"function {function.name}: this host supports only {{name}} in a route, not {route}")
     return [route]
 
 

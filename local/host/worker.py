@@ -136,7 +136,7 @@ def _function(metadata: Message, environ: Mapping[str, str]) -> Function:
     bindings = [resolve(json.loads(raw), environ, metadata.name) for raw in metadata.raw_bindings]
     for binding in bindings:
         if binding["type"] not in TRIGGERS | OUTPUTS:
-            raise LoadError(f"function {metadata.name}: this host knows no binding {binding['type']}")
+            raise LoadError(f"function {metadata.name}: this host does not support the binding {binding['type']}")
     triggers = [binding for binding in bindings if binding["type"] in TRIGGERS]
     if len(triggers) != 1:
         raise LoadError(f"function {metadata.name} has {len(triggers)} triggers, and must have one")

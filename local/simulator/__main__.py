@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         simulator.start()
     except OSError as error:
-        print(f"Port {options.port} cannot be had ({error.strerror}): choose another with --port.", file=sys.stderr)
+        print(f"Port {options.port} is not available ({error.strerror}): choose another with --port.", file=sys.stderr)
         return 1
     print(f"Simulated Amplitude project {options.project}: {simulator.url}", flush=True)
     stop.wait()
@@ -76,13 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--events-per-hour", type=int, default=EVENTS_PER_HOUR, metavar="N", help="on average (default: %(default)s)")
     add("--parts", type=int, default=1, metavar="N", help="files an hour (default: %(default)s)")
     add("--empty-hours", type=_hours, default=set(), metavar="H,H", help="hours without events, such as 3,4")
-    add("--distinct-events", type=int, metavar="N", help="repeat the first N events of a file: big days at once")
+    add("--distinct-events", type=int, metavar="N", help="repeat the first N events of a file, for big days")
     add("--deflated", action="store_true", help="deflate the archive's members instead of storing them")
     add("--descriptors", action="store_true", help="write sizes and checksums after each member only")
     add("--zip64", action="store_true", help="write all sizes with 64 bits")
     add("--folder", action="store_true", help="begin the archive with a directory entry")
     add("--member", choices=MEMBERS, default="gzip", help="how each file is packed (default: %(default)s)")
-    add("--largest", type=int, metavar="BYTES", help='answer 400 "too large" to what would be more')
+    add("--largest", type=int, metavar="BYTES", help='answer 400 "too large" if the archive would be larger')
     add("--latency", type=float, default=0, metavar="SECONDS", help="before the first byte of each answer")
     add("--certificate", type=Path, metavar="PEM", help="serve TLS with this private key and certificates")
     add("--fault", type=_fault, action="append", default=[], metavar="FAULT", help=f"of the next request: {SPELLINGS}")

@@ -32,7 +32,7 @@ class Asked:
         """How many hours are requested.
 
         Raises:
-            ValueError: the range is no good.
+            ValueError: the range is not valid.
 
         """
         start, end = self.range()
@@ -42,7 +42,7 @@ class Asked:
         """The first and the last hour.
 
         Raises:
-            ValueError: the range is no good; the message says why.
+            ValueError: the range is not valid; the message says why.
 
         """
         start, end = _hour("start", self.start), _hour("end", self.end)

@@ -60,7 +60,7 @@ class Payload:
     @cached_property
     def deflated(self) -> Payload:
         """The same as a raw deflate stream."""
-        self.size_and_crc  # noqa: B018 - fixes the chunks, so that deflate always makes the same bytes of them
+        self.size_and_crc  # noqa: B018 - fixes the chunks, so that deflating them always gives the same bytes
 
         def read() -> Iterator[bytes]:
             deflate = isal_zlib.compressobj(1, zlib.DEFLATED, -15)

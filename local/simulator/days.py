@@ -34,7 +34,7 @@ class Volume:
     """How many events are generated for a day that no test has set."""
 
     events_per_hour: int = 100
-    """On average over a common day; the evening has more, the night fewer."""
+    """On average over a weekday; the evening has more, the night fewer."""
     parts: int = 1
     """Files an hour."""
     empty_hours: Collection[int] = ()
@@ -68,7 +68,7 @@ class Days:
         ]
 
     def set_day(self, day: date, files: Mapping[File, bytes]) -> None:
-        """Replace all events of the day by these, by hour and part."""
+        """Replace all events of the day with these files, by (hour, part)."""
         with self._lock:
             self._said[day] = {file: Payload.of(pack(raw)) for file, raw in files.items()}
 

@@ -49,7 +49,7 @@ class Simulator:
     keys: tuple[str, str] = field(default=("simulator", "simulator"), repr=False)
     """The API key and the secret key that are accepted."""
     events_per_hour: int = 100
-    """On average over a common day; the evening has more, the night fewer."""
+    """On average over a weekday; the evening has more, the night fewer."""
     parts: int = 1
     """Files an hour."""
     empty_hours: Collection[int] = ()
@@ -124,7 +124,7 @@ class Simulator:
             self._faults.extend(faults)
 
     def set_day(self, day: date, files: Mapping[File, bytes]) -> None:
-        """Replace all events of the day by these: decompressed files by (hour, part)."""
+        """Replace all events of the day with these: decompressed files by (hour, part)."""
         self._days.set_day(day, files)
 
     def put(self, day: date, hour: int, part: int, raw: bytes) -> None:

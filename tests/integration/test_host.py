@@ -274,7 +274,7 @@ BLOB = "@app.blob_trigger('blob', 'path', 'Other')\ndef read(blob: func.InputStr
         ("import no_such_module", HOST_JSON, "no_such_module"),
         (HEAD, HOST_JSON, "no functions found"),
         (HEAD, "{}", "batchSize"),
-        (HEAD, "{", "host.json is no JSON"),
+        (HEAD, "{", "host.json is not JSON"),
     ],
 )
 def test_an_app_that_cannot_be_hosted_stops_the_host_with_the_cause(

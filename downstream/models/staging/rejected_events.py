@@ -20,7 +20,7 @@ BATCH = 1000
 def model(dbt: Any, session: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:  # noqa: ANN401 - dbt's own class is made at run time
     """The rejected lines of the files that have not been looked through yet."""
     dbt.config(materialized="incremental", incremental_strategy="replace_days", on_schema_change="fail")
-    dbt.ref("stg_manifests")  # what replaces days goes by it
+    dbt.ref("stg_manifests")  # the strategy `replace_days` reads it
     key = "export_date, export_try, blob"
     wanted = dbt.ref("stg_lines").filter("event is null").aggregate(key)
     if dbt.is_incremental:
@@ -49,7 +49,7 @@ def _open(session: duckdb.DuckDBPyConnection, path: str) -> BinaryIO:
 
 
 def _rejected(session: duckdb.DuckDBPyConnection, file: BinaryIO) -> Iterator[tuple[int, str, bytes]]:
-    """Number, reason and bytes of each line that is not an event. A blank line is no line."""
+    """Number, reason and bytes of each line that is not an event. Blank lines are skipped."""
     for batch in batched(((number, line.strip()) for number, line in enumerate(file, 1)), BATCH):
         texts = {}
         for number, line in batch:
