@@ -1,5 +1,6 @@
 """The names of blobs. Each is the full name of a blob, with the prefix in front, exactly as in the setting."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -50,15 +51,11 @@ class Names:
     def day_of(self, name: str, kind: Kind) -> date | None:
         """The day of a name of this kind; None for a name that this app does not write."""
         start = self.folder(kind)
-        if not name.startswith(start):
-            return None
-        rest = name[len(start) :]
-        day, behind = rest[:10], rest[10:]
+        day, behind = name[len(start) :][:10], name[len(start) + 10 :]
         ours = behind == ".json" if kind in ("manifests", "status") else behind.startswith("/")
-        try:
-            return parse_day(day) if ours else None
-        except InvalidDate:
-            return None
+        with suppress(InvalidDate):
+            return parse_day(day) if ours and name.startswith(start) else None
+        return None
 
 
 def is_safe(name: str) -> bool:

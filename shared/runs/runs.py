@@ -64,7 +64,6 @@ class Runs:
     settings: Settings
     export: Export
     clock: Clock = utc_now
-    sleep: Callable[[float], None] = pause
 
     def ask(self, day: date, trigger: str, *, replace: bool = False) -> Asked:
         """Record a run as queued, unless the day is already queued.
@@ -279,7 +278,7 @@ class Runs:
             if on_wait:
                 on_wait()
                 on_wait = None  # once is enough
-            self.sleep(1)
+            pause(1)
 
     def _change[Result: RunStatus | None](self, day: date, change: Callable[[RunStatus | None], Result]) -> Result:
         """Change a day's status without its lock. Writes nothing if `change` returns None or the same status.

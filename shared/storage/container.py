@@ -128,9 +128,7 @@ class Container:
         """
         if not is_safe(name):
             raise StorageDenied(f"The name of a blob to delete has an empty, . or .. segment: {name!r}.")
-        condition: dict[str, Any] = {}
-        if only is not None:
-            condition = {"etag": only.etag, "match_condition": MatchConditions.IfNotModified}
+        condition: Any = {"etag": only.etag, "match_condition": MatchConditions.IfNotModified} if only else {}
         with translated(name, "delete"):
             try:
                 self._client.delete_blob(name, delete_snapshots="include", **condition)
