@@ -10,7 +10,6 @@ from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ExponentialRetry
-from requests.structures import CaseInsensitiveDict
 
 from shared.errors import StorageDenied
 from shared.http import Session, is_protected
@@ -37,7 +36,12 @@ def open_container(settings: Settings) -> Iterator[Container]:
 
 def open_client(settings: Settings) -> StagingClient:
     """The library's own client of that container, for programs that read whole days. Raises as `open_container`."""
-    options = _pipeline()
+    # The time-outs belong to the transport. With a transport, the client ignores its own options of that name.
+    transport = RequestsTransport(
+        session=_StorageSession(), connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS
+    )
+    retries = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1)
+    options: Any = {"transport": transport, "retry_policy": retries, "max_single_get_size": DOCUMENT_BYTES}
     if not settings.storage_connection:
         identity = credential(settings.storage_client_id, in_azure=settings.in_azure)
         return StagingClient(settings.storage_url, settings.container, credential=identity, **options)
@@ -53,42 +57,8 @@ def open_client(settings: Settings) -> StagingClient:
     return client
 
 
-def _pipeline() -> dict[str, Any]:
-    """The options of a client that apply to each request: session, time-outs, retries."""
-    return {
-        # The time-outs belong to the transport. With a transport, the client ignores its own options of that name.
-        "transport": RequestsTransport(
-            session=_PreparedSession(), connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS
-        ),
-        "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
-        "max_single_get_size": DOCUMENT_BYTES,
-    }
-
-
-class _PreparedSession(Session):
-    """Sends requests exactly as the storage library has prepared them.
-
-    `requests` would prepare it again, and look for proxies again: together a third of the processor time of a small
-    request, and a day of small files is made of such requests.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._settings: dict[tuple[str, bool], Any] = {}
-
-    def request(self, method: str, url: str, *, stream: bool = False, **options: Any) -> requests.Response:  # type: ignore[override]
-        """Send a request. What has no length yet is left to `requests`."""
-        headers, body = options["headers"], options["data"]
-        if "Content-Length" not in headers or options["files"]:
-            return super().request(method, url, stream=stream, **options)
-        prepared = requests.PreparedRequest()
-        prepared.method, prepared.url, prepared.body = method, url, body
-        prepared.headers = CaseInsensitiveDict(headers)
-        key = (url[: url.find("/", len("https://"))], stream)
-        if key not in self._settings:
-            found = self.merge_environment_settings(url, options["proxies"], stream, options["verify"], options["cert"])
-            self._settings[key] = found
-        return self.send(prepared, allow_redirects=False, timeout=options["timeout"], **self._settings[key])
+class _StorageSession(Session):
+    """A session for a client of the storage's library."""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send it. A body comes as it is stored: a blob that claims to be compressed could expand a thousandfold."""
