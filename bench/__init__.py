@@ -1,1 +1,1 @@
-"""How quick an export is, beside what people do today and what this machine could do at best."""
+"""How fast an export is, compared with what people do today and with the best that this machine can do."""

@@ -1,4 +1,4 @@
-"""`make bench`, `python -m local bench`: measures, prints tables, and keeps them with pictures."""
+"""`make bench`, `python -m local bench`: measures, prints tables, and saves them with charts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECTIONS = ("side", "growth", "parts", "instances", "years", "scale")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure what is asked for. Returns the exit code: a goal that is missed is a figure, not a failure."""
+    """Measure the requested parts. Returns the exit code: a missed goal is a result, not a failure."""
     options = _parser().parse_args(arguments)
     side = plan.contenders(round(options.size * GB), options.before) if "side" in options.only else []
     grown = plan.growth(largest=options.long) if "growth" in options.only else []
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     if results.side:
         results.goals = plan.goals(results.side, results.growth, results.parts, import_ratio(options.rounds))
     print(results.to_markdown())
-    from bench.plots import draw  # noqa: PLC0415 - takes memory and time that measuring does without
+    from bench.plots import draw  # noqa: PLC0415 - its import takes memory and time
 
     if options.publish:
         report.publish(results, DOCS / "performance.md")
@@ -63,22 +63,22 @@ def _say(contender: Contender, run: Figures) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local bench", description=__doc__)
     parser.add_argument("--size", type=float, default=1.4, metavar="GB", help="of the day, decompressed (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs that each median is taken from (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="how many runs each median is taken from (%(default)s)")
     parser.add_argument(
         "--only",
         nargs="+",
         choices=SECTIONS,
         default=SECTIONS,
-        help="these parts; the others stay as the last run left them",
+        help="only these parts; the others keep the figures of the last run",
     )
     parser.add_argument(
         "--before",
         type=Path,
         metavar="FOLDER",
-        help="rows of an older commit as well, from a checkout of it (git worktree add FOLDER COMMIT)",
+        help="also measure an older commit, from a checkout of it (git worktree add FOLDER COMMIT)",
     )
-    parser.add_argument("--long", action="store_true", help="a day of 10 GB as well")
-    parser.add_argument("--publish", action="store_true", help="put tables and pictures into docs/ as well")
+    parser.add_argument("--long", action="store_true", help="also measure a day of 10 GB")
+    parser.add_argument("--publish", action="store_true", help="also write the tables and charts to docs/")
     parser.add_argument(
         "--output", type=Path, default=ROOT / ".run" / "bench", metavar="FOLDER", help="where results are kept"
     )

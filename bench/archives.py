@@ -1,6 +1,6 @@
-"""`python -m bench.archives CERTIFICATE FOLDER`: the Export API of days whose archives lie in a folder.
+"""`python -m bench.archives CERTIFICATE FOLDER`: an Export API that serves the archives in a folder.
 
-Leaner than the simulator, which can do much that no measurement needs: an answer is the file of the day asked for.
+It costs less than the simulator, which can do much that no measurement needs. Each answer is a day's file.
 """
 
 from __future__ import annotations

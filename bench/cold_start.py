@@ -1,4 +1,4 @@
-"""What the app adds to the import of its SDKs: a cold start waits for both."""
+"""What the app adds to the import time of its SDKs. A cold start waits for both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIMED = "import time; t = time.process_time(); {}; print(time.process_time() - 
 
 
 def import_ratio(rounds: int) -> float:
-    """How many times the processor time of its SDKs the import of `function_app` takes: the best of each."""
+    """The processor time to import `function_app`, divided by that to import its SDKs: the best of each."""
     pairs = [(_seconds(_APP), _seconds(_SDKS)) for _ in range(rounds + 1)]  # the first one compiles
     return min(app for app, _ in pairs) / min(sdks for _, sdks in pairs)
 
@@ -24,7 +24,7 @@ def libraries_beside_the_sdks() -> set[str]:
 
 
 def _modules(statement: str) -> set[str]:
-    """Packages by their first name; Azure's, which share it, by three."""
+    """The imported packages, each by the first part of its name; Azure's share that, so by three parts."""
     names = _output(f"import sys; {statement}; print(*sys.modules)").split()
     packages = {".".join(name.split(".")[: 3 if name.startswith("azure.") else 1]) for name in names}
     return packages - sys.stdlib_module_names
@@ -35,6 +35,6 @@ def _seconds(statement: str) -> float:
 
 
 def _output(statements: str) -> str:
-    return subprocess.run(  # noqa: S603 - this very interpreter, and statements made above
+    return subprocess.run(  # noqa: S603 - this interpreter, and statements from above
         [sys.executable, "-c", statements], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True
     ).stdout

@@ -1,7 +1,7 @@
-"""`python -m bench.contend MODULE FUNCTION DAY`: one contender, measured from within its own process.
+"""`python -m bench.contend MODULE FUNCTION DAY`: runs one contender, and measures it in its own process.
 
 Prints one line of JSON. The clock starts once everything is imported. `BENCH_CORES` and `BENCH_MIB` in the environment
-make this process a small instance: so many processors, and so much private memory, thread stacks included.
+make this process a small instance: that many processors, and that much private memory, thread stacks included.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SELF = resource.RUSAGE_SELF
 
 
 def main() -> None:
-    """Run and measure it."""
+    """Run the contender and measure it."""
     module, function, day = sys.argv[1:]
     if cores := os.environ.get("BENCH_CORES"):
         os.sched_setaffinity(0, range(int(cores)))
@@ -45,7 +45,7 @@ def _peak() -> int:
     """The most resident memory that this process ever had."""
     status = Path("/proc/self/status")
     if status.exists():
-        # `ru_maxrss` would begin with that of the process that started this one.
+        # `ru_maxrss` would start at the value of the parent process.
         match = re.search(r"VmHWM:\s+([0-9]+) kB", status.read_text())
         if match:
             return int(match[1]) * 1024

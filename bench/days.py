@@ -1,4 +1,4 @@
-"""The days that are exported: made-up events as realistic archives, each kept as a file named for its day."""
+"""The days that are exported: simulated events in realistic archives, each in a file named after its day."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Volume:
 
 
 def make_days(folder: Path, volumes: list[Volume]) -> dict[Volume, date]:
-    """See that there is an archive of each volume, and say which day has it. What is there already is kept."""
+    """Make an archive for each volume, unless the folder has it. Returns the day of each."""
     folder.mkdir(parents=True, exist_ok=True)
     days: dict[Volume, date] = {}
     for volume in dict.fromkeys(volumes):
-        # Each volume has its file for good: a day of its own in a calendar of volumes would change with the options.
+        # The file is named after its volume, because the day of a volume depends on which other volumes are measured.
         kept = folder / f"{volume.size}-{volume.parts}-{'deflated' if volume.deflated else 'stored'}"
         day = FIRST_DAY + timedelta(weeks=len(days))
         archive = kept / f"{day:%Y%m%d}.zip"

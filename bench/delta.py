@@ -1,6 +1,6 @@
-"""A made-up day into a Delta table, beside DuckDB's `COPY … TO` Parquet of the same files: `python -m bench.delta`.
+"""Loads a simulated day into a Delta table, and with DuckDB's `COPY` into Parquet: `python -m bench.delta`.
 
-Prints MB/s of JSON, processor seconds and peak memory of each, in a process of its own.
+Prints the MB/s of JSON, processor seconds and peak memory of each. Each runs in its own process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ duckdb.sql(f"copy (from read_json('{files}')) to '{target}' (format parquet)")
 
 
 def measure(name: str, command: Sequence[str], size: int, environ: Mapping[str, str] = os.environ) -> None:
-    """Run a command to its end, and print what it took."""
+    """Run a command to its end, and print its time, memory and speed."""
     peak, cpu, start = 0, 0.0, time.monotonic()
     with psutil.Popen(command, env=environ, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:

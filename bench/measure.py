@@ -1,4 +1,4 @@
-"""Runs contenders, each in a process of its own and in several rounds, and keeps the medians."""
+"""Runs contenders, each in its own process and in several rounds, and returns the medians."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from bench.servers import ROOT, Certificates, Server, make_certificates, running
 
 GB, MB, MIB = 10**9, 10**6, 1024**2
 LINK_BYTES = 200 * MB
-"""A second. A 2 Gbit/s link carries somewhat more; a small Functions instance hardly has as much."""
+"""Bytes a second. A link of 2 Gbit/s carries a little more; a small Functions instance hardly has that much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """What is measured: a function of `bench.contenders`, on a day of some volume, with app settings of its own."""
+    """What is measured: a function of `bench.contenders`, on a day of a given volume, with its own app settings."""
 
     name: str
     function: str
     volume: Volume
     environ: tuple[tuple[str, str], ...] = ()
     link: bool = False
-    """Into a sink that takes no more than a common network would bring."""
+    """Upload to a sink that takes only `LINK_BYTES` a second, like a common network."""
     root: Path = ROOT
     """The checkout that it runs from."""
     again: bool = False
-    """The second run into the same container is measured: the first one has landed the day."""
+    """Measure the second run into the same container, when the day has already landed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Figures:
 
     @property
     def all_cpu_per_gb(self) -> float:
-        """The same with that of the servers."""
+        """The same, with the processor time of the servers."""
         return (self.cpu_seconds + self.server_seconds) / self.bytes * GB
 
     @property
@@ -72,7 +72,7 @@ class Figures:
 
 @dataclass(slots=True)
 class Bench:
-    """The two servers, and the days that the one of them has."""
+    """The running servers, and the days that the Export API has."""
 
     archives: Server
     sink: Server
@@ -83,7 +83,7 @@ class Bench:
     _containers: Iterator[int]
 
     def run(self, contender: Contender) -> Figures:
-        """One run, into a container of its own."""
+        """Run a contender once, into a new container."""
         day = self.days[contender.volume]
         sink = self.link_sink if contender.link else self.sink
         environ = {
@@ -100,7 +100,7 @@ class Bench:
         return Figures(**figures, server_seconds=self._server_seconds() - before)
 
     def _run(self, contender: Contender, day: date, environ: Mapping[str, str]) -> bytes:
-        return subprocess.run(  # noqa: S603 - this very interpreter, and our own module
+        return subprocess.run(  # noqa: S603 - this interpreter, and our own module
             [sys.executable, "-m", "bench.contend", *contender.function.split("."), day.isoformat()],
             cwd=contender.root,
             env=environ,
@@ -114,7 +114,7 @@ class Bench:
 
 @contextmanager
 def open_bench(folder: Path, volumes: Sequence[Volume], *, sink_wait_seconds: float = 0) -> Iterator[Bench]:
-    """Make the days, and serve them until the end of the context; the sink waits so long before each answer."""
+    """Make the days, and serve them inside the context. The sink waits `sink_wait_seconds` before each answer."""
     days = make_days(folder, list(volumes))
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         certificates = make_certificates(Path(name))
@@ -130,7 +130,7 @@ def open_bench(folder: Path, volumes: Sequence[Volume], *, sink_wait_seconds: fl
 def run_rounds(
     bench: Bench, contenders: Sequence[Contender], rounds: int, on_run: Callable[[Contender, Figures], None]
 ) -> dict[str, Figures]:
-    """All contenders in turn, round by round: what else the machine does meets each of them alike. Medians by name."""
+    """Run all contenders in each round, so that other load hits all of them alike. Returns the medians by name."""
     runs: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
     for _ in range(rounds):
         for contender in contenders:
@@ -141,7 +141,7 @@ def run_rounds(
 
 
 def median(runs: Sequence[Figures]) -> Figures:
-    """The median of each figure by itself."""
+    """The median of each figure on its own."""
     return Figures(
         bytes=runs[0].bytes,
         seconds=statistics.median(run.seconds for run in runs),

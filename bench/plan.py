@@ -1,4 +1,4 @@
-"""What is compared with what, and what the project aims at."""
+"""What is compared with what, and the goals of the project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.measure import GB, Contender, Figures
 from bench.servers import ROOT
 
 SLICE_BYTES = 100_000_000
-"""So much is parsed: parsing takes so long, and so much memory, that a slice says enough."""
+"""How much is parsed. Parsing takes so much time and memory that a slice of a day is enough."""
 LARGEST = 10 * GB
 
 PROJECT, DEFLATED, PACKED = "this project", "this project, members deflated", "this project, json.gz"
@@ -23,13 +23,13 @@ LINK_UPLOAD, LINK_PROJECT = "leg: upload, 200 MB/s link", "this project, 200 MB/
 LEGS = (DOWNLOAD, INFLATE, CHECKSUM, UPLOAD)
 RECEIVE, SEND = "floor: TLS in", "floor: TLS out"
 FLOOR = (RECEIVE, INFLATE, CHECKSUM, SEND)
-"""What no export in Python can do without. The two in the middle are legs: nothing of the project is around them."""
+"""What no export in Python can do without. The two in the middle are legs, because the project adds nothing to them."""
 RECHECK = "this project, a day that has landed"
 ONE_FILE, MANY_FILES = "1 an hour", "16 an hour"
 
 
 def contenders(size: int, before: Path | None) -> list[Contender]:
-    """Side by side on one day, but for the parser, which gets a slice. `before`: a checkout of an older commit."""
+    """All contenders for one day; the parser gets only a slice of it. `before`: a checkout of an older commit."""
     day = Volume(size)
     found = [
         *([Contender("this project, before", "project.export", day, root=before)] if before else []),
@@ -78,7 +78,7 @@ def parts(before: Path | None) -> list[Contender]:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure that is held against what must be and what is aimed at; `at_least` or at most."""
+    """A figure, its limit (`must`), and a better one (`aim`): the least value with `at_least`, otherwise the most."""
 
     name: str
     value: float
@@ -89,7 +89,7 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        """In a word."""
+        """Whether the goal is met, in words."""
         if self._holds(self.aim):
             return "aim met"
         return "goal met" if self._holds(self.must) else "missed"
@@ -101,7 +101,7 @@ class Goal:
 def goals(
     side: Mapping[str, Figures], grown: Mapping[str, Figures], in_parts: Mapping[str, Figures], import_ratio: float
 ) -> Sequence[Goal]:
-    """All goals that these figures speak of. Processor time is compared, because a user pays for it."""
+    """All goals that these figures can show. They compare processor time, because users pay for it."""
     found = [
         Goal("CPU per GB, to the floor", side[PROJECT].cpu_per_gb / _cpu(side, FLOOR), 1.15, 1.15),
         Goal("CPU per GB, to the sum of the legs", side[PROJECT].cpu_per_gb / _cpu(side, LEGS), 1.3, 1.15),

@@ -1,4 +1,4 @@
-"""The figures as pictures. Imported only once all is measured: drawing takes memory and time."""
+"""The figures as charts. Imported only after all measurements, because drawing takes memory and time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _OURS, _LEG, _OTHER = "#0f6cbd", "#9aa5b1", "#d08770"
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Write a picture for each part that was measured."""
-    # The same file for the same figures: no random ids, no date.
+    """Write a chart of the side-by-side rows, and one of growth, parts and scale, if they were measured."""
+    # Without random ids and dates, the same figures give the same file.
     mpl.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif"})
     drawn = []
     if results.side:

@@ -24,12 +24,12 @@ BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
 
 
 MILLION_EVENTS_BYTES = 1_770_000_000
-"""Of decompressed JSON: 1,770 bytes an event, as the made-up ones have."""
+"""Bytes of decompressed JSON: 1,770 for each event, as in the simulated ones."""
 
 
 @dataclass(slots=True)
 class Results:
-    """All that a run has measured; a part that was not asked for stays empty."""
+    """All that a run has measured. A part that was not requested stays empty."""
 
     machine: str
     rounds: int
@@ -44,7 +44,7 @@ class Results:
     missing: Sequence[str] = ()
 
     def to_json(self) -> str:
-        """All of it, for other programs."""
+        """All results, for other programs."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     def to_markdown(self) -> str:
@@ -72,7 +72,7 @@ class Results:
 
 
 def earlier(folder: Path) -> Results:
-    """What the last run has kept in a folder, or nothing."""
+    """The results that the last run saved in a folder; empty ones if there are none."""
     kept = folder / "results.json"
     if not kept.exists():
         return Results(machine(), 0)
@@ -100,19 +100,19 @@ def machine() -> str:
 
 
 def missing_tools() -> list[str]:
-    """The C tools that would be tried and are not there."""
+    """The C tools that would be measured but are not installed."""
     return [name for name in ("bsdtar", "igzip") if not tools.found({name: []})]
 
 
 def keep(results: Results, folder: Path) -> None:
-    """Write both forms into a folder."""
+    """Save the results in a folder, as JSON and Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(results.to_json())
     (folder / "results.md").write_text(results.to_markdown())
 
 
 def publish(results: Results, document: Path) -> None:
-    """Put the tables between the two marks that the document has for them."""
+    """Put the tables between the two marks in the document."""
     before, _, rest = document.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     document.write_text(f"{before}{BEGIN}\n\n{results.to_markdown()}\n{END}{after}")
@@ -162,7 +162,7 @@ def _years(years: Iterable[YearFigures]) -> str:
 
 
 def _bill(side: Mapping[str, Figures]) -> str:
-    """What is billed: time, times the memory of the instance, whatever of both was used."""
+    """What is billed: the time, multiplied by the instance's memory, whether or not it was used."""
     rows = []
     for name in (PROJECT, LINK_PROJECT):
         seconds = side[name].seconds / side[name].bytes * MILLION_EVENTS_BYTES
@@ -187,5 +187,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def progress(text: str) -> None:
-    """Tell what is going on; the tables alone go to stdout."""
+    """Print a line to stderr. Only the tables go to stdout."""
     print(text, file=sys.stderr, flush=True)

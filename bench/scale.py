@@ -1,7 +1,7 @@
-"""How a backfill scales out: the same days drained from one queue by more and more hosts.
+"""How a backfill scales out: more and more hosts export the same days from one queue.
 
-Amplitude's latency is the limit here, as it is in real life, not this machine's cores: emulator, simulator and all
-hosts share them.
+As in production, the limit is Amplitude's latency, and not the cores, which emulator, simulator and all hosts share
+here.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _TIMEOUT_SECONDS = 600
 
 
 class NotOnceError(Exception):
-    """A day was asked for twice, or never."""
+    """A day was requested twice, or never."""
 
 
 def scale_out(on_run: Callable[[int, float], None]) -> dict[int, float]:
     """Seconds from the first message to the last manifest, by number of hosts.
 
     Raises:
-        NotOnceError: some day was not exported just once.
+        NotOnceError: a day was not requested exactly once.
 
     """
     seconds = {}
@@ -70,7 +70,7 @@ def _backfill(hosts: int) -> float:
         seconds = _drain(started[0])
         asked = Counter(request.start for request in simulator.requests)
     if len(asked) != DAYS or set(asked.values()) != {1}:
-        raise NotOnceError(f"{len(asked)} days were asked for, the most often asked one {max(asked.values())} times")
+        raise NotOnceError(f"{len(asked)} days were requested, one of them {max(asked.values())} times")
     return seconds
 
 

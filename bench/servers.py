@@ -1,4 +1,4 @@
-"""The two servers as processes of their own, with certificates that only this run trusts."""
+"""The servers, each in its own process, with certificates that only this run trusts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: its port, and what it has cost so far."""
+    """A running server: its port and its process."""
 
     port: int
     process: psutil.Process
@@ -35,7 +35,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """A throw-away authority: what the servers show, and what the clients trust."""
+    """What the servers show, and what the clients trust: the files of a certificate authority for one run."""
 
     server: Path
     authority: Path
@@ -46,15 +46,15 @@ def make_certificates(folder: Path) -> Certificates:
     authority = trustme.CA()
     made = Certificates(folder / "server.pem", folder / "authority.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(made.server)
-    # Beside it the authorities that everybody trusts: a real bundle takes 15 ms to load.
+    # With the public authorities as well, because loading a real bundle takes 15 ms.
     made.authority.write_bytes(authority.cert_pem.bytes() + Path(certifi.where()).read_bytes())
     return made
 
 
 @contextmanager
 def running(module: str, arguments: Sequence[str]) -> Iterator[Server]:
-    """Run a server module; it ends with this process, however that ends."""
-    process = subprocess.Popen(  # noqa: S603 - this very interpreter, and our own module
+    """Run a server module. It ends when this process ends, for any reason."""
+    process = subprocess.Popen(  # noqa: S603 - this interpreter, and our own module
         [sys.executable, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     with process:
@@ -65,7 +65,7 @@ def running(module: str, arguments: Sequence[str]) -> Iterator[Server]:
 
 
 def settings(archives: Server, sink: Server, certificates: Certificates, container: str) -> dict[str, str]:
-    """App settings for the two servers, and whom to trust."""
+    """The app settings for the two servers, and the CA bundle."""
     return {
         "AMP_API_KEY": "bench",
         "AMP_SECRET_KEY": "bench",

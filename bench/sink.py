@@ -1,8 +1,8 @@
-"""`python -m bench.sink CERTIFICATE [SECONDS [RATE]]`: what exports and their rivals need of Blob Storage's REST API.
+"""`python -m bench.sink CERTIFICATE [SECONDS [RATE]]`: the part of Blob Storage's REST API that contenders need.
 
-Blocks are taken and forgotten; only their sizes are kept, and small blobs as a whole. It waits SECONDS before each
-answer, and takes at most RATE bytes of bodies a second, as a network between would do. `GET /together` says
-of each operation how many requests were under way at once at most.
+It keeps only the sizes of blocks, but the whole content of small blobs. It waits SECONDS before each answer, and takes
+at most RATE bytes a second, like a network. `GET /together` answers how many requests of each operation were under way
+at the same time, at most.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CREATED, _OK, _PARTIAL, _ACCEPTED, _NOT_FOUND, _CONFLICT, _NOT_MET = 201, 200, 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A blob: `data` only where it is small."""
+    """A blob. `data` is empty unless the blob is small."""
 
     size: int
     data: bytes
@@ -43,7 +43,7 @@ class Sink:
 
     wait_seconds: float = 0
     rate: float = 0
-    """Bytes a second of all bodies together; 0 for as many as come."""
+    """The most bytes a second, in all bodies together; 0 means no limit."""
     _free_at: float = field(default=0, init=False)
     _blobs: dict[str, Stored] = field(default_factory=dict, init=False)
     _blocks: dict[str, dict[str, int]] = field(default_factory=dict, init=False)

@@ -1,7 +1,7 @@
-"""HTTP/1.1 over TLS in as little work as Python allows: a server must not be what a benchmark measures.
+"""HTTP/1.1 over TLS with as little work as Python allows: a benchmark must not measure its own servers.
 
-One thread serves all clients, each in a generator that yields what it waits for. Threads would take turns at the
-interpreter lock with every 16 KB that TLS hands out, and so take twice as long.
+One thread serves all clients, each in a generator that yields what it waits for. Threads would take twice as long,
+because they would pass the interpreter lock on for every 16 KB that TLS returns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Head:
 
 
 class Connection:
-    """One client: heads in, answers out. What is read of a body is up to whoever answers."""
+    """One client: reads heads and sends answers. Whoever answers must also read the body of the request."""
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         self._socket = connection
@@ -79,7 +79,7 @@ class Connection:
             left -= yield from self._receive(min(left, _BUFFER_BYTES))
 
     def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"", *, length: int | None = None) -> Steps:
-        """Send an answer; with `length`, its body comes by `send`, or never (HEAD)."""
+        """Send an answer. With `length`, its body follows by `send`, or there is none (HEAD)."""
         lines = [f"HTTP/1.1 {status} -", f"Content-Length: {len(body) if length is None else length}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         yield from self.send(memoryview("\r\n".join([*lines, "", ""]).encode("latin-1") + body))

@@ -1,4 +1,4 @@
-"""What many landed days cost: requests to the storage and time for a page, a night and an export.
+"""What many landed days cost: requests to the storage and time for coverage, a nightly run and an export.
 
 The emulator lists far slower than Azure; the requests are the same.
 """
@@ -34,7 +34,7 @@ _FIGURES = {"status": "complete", "events": "7", "files": "1", "bytes": "70", "h
 
 @dataclass(frozen=True, slots=True)
 class YearFigures:
-    """One thing that was done with so many days in the container."""
+    """The cost of one task with that many days in the container."""
 
     what: str
     days: int
@@ -44,7 +44,7 @@ class YearFigures:
 
 
 def measure_years(say: Callable[[str], None]) -> list[YearFigures]:
-    """Land a year of days, then ten, and do the same things each time."""
+    """Land one year of days, then ten, and measure the same tasks each time."""
     measured: list[YearFigures] = []
     with Azurite() as azurite, Simulator(events_per_hour=20, empty_hours=frozenset(range(1, 24))) as simulator:
         environ = os.environ | {
@@ -69,7 +69,7 @@ def measure_years(say: Callable[[str], None]) -> list[YearFigures]:
 
 
 def _land(client: ContainerClient, days: list[date]) -> None:
-    """Lay out days as exports leave them, as far as a listing shows."""
+    """Write days that look in a listing as if they had been exported."""
 
     def land(day: date) -> None:
         name = f"events/date={day}/hour=00/187520_{day}_00_0.5f3c9a1e.json"
@@ -109,7 +109,7 @@ def _counted() -> Iterator[list[str]]:
     urls: list[str] = []
     send = HTTPAdapter.send
 
-    def counted(adapter: HTTPAdapter, request: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it stands for
+    def counted(adapter: HTTPAdapter, request: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it replaces
         urls.append(request.url)
         return send(adapter, request, **options)
 

@@ -1,4 +1,4 @@
-"""What is measured, each in a process of its own: a module a family, a function a contender.
+"""What is measured. Each function is a contender; each module has contenders of one kind.
 
 A contender takes the day and returns how many decompressed bytes it has handled. Settings come from the environment.
 """

@@ -1,6 +1,6 @@
-"""What no export in Python can do without, by nothing but the standard library: TLS in, TLS out, over one connection.
+"""What no export in Python can do without, with the standard library only: TLS in, TLS out, over one connection.
 
-Inflating and checksums are legs (`legs`): there the project's own parts are as lean as it gets.
+Inflating and checksums are in `legs`: for these, nothing is cheaper than the project's own code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 def send(_: date) -> int:
-    """As many bytes as the day has, from memory, in blocks of the project's size."""
+    """Send as many bytes as the day has, from memory, in blocks of the project's size."""
     size, block = int(os.environ["BENCH_BYTES"]), memoryview(os.urandom(BLOCK_BYTES))
     url = os.environ["EXPORT_STORAGE"].partition("BlobEndpoint=")[2].rstrip(";")
     with _connection(url) as connection:
@@ -34,7 +34,7 @@ def send(_: date) -> int:
 
 
 def receive(day: date) -> int:
-    """The archive, into one buffer."""
+    """Receive the archive into one buffer."""
     url = os.environ["AMP_EXPORT_URL"]
     buffer = memoryview(bytearray(_BUFFER_BYTES))
     with _connection(url) as connection:

@@ -1,4 +1,4 @@
-"""Each leg of an export alone, by the project's own parts: no export can be quicker than the slowest of them."""
+"""Each leg of an export alone, with the project's own code. No export can be faster than the slowest leg."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PIECE_BYTES = 256 * 1024
 
 
 def download(day: date) -> int:
-    """The archive over the network, to nowhere. Returns what it would decompress to, as all legs do."""
+    """Download the archive and discard it. Like all legs, returns the number of decompressed bytes."""
     with requests.Session() as session:
         source = Amplitude(session, load_settings(os.environ))
         with source.fetch(whole_day(day)) as answer:
@@ -34,12 +34,12 @@ def download(day: date) -> int:
 
 
 def inflate(day: date) -> int:
-    """The archive from a file in the page cache, unpacked and verified, to nowhere."""
+    """Decompress and verify the archive from a file in the page cache, and discard the events."""
     return sum(len(content) for content in _contents(day))
 
 
 def checksum(_: date) -> int:
-    """The SHA-256 of as many bytes."""
+    """Compute the SHA-256 of as many bytes as the day has."""
     digest, block = hashlib.sha256(), os.urandom(BLOCK_BYTES)
     for size in _blocks():
         digest.update(memoryview(block)[:size])
@@ -47,7 +47,7 @@ def checksum(_: date) -> int:
 
 
 def upload(day: date) -> int:
-    """As many bytes from memory, in the project's blocks, by the project's threads."""
+    """Upload as many bytes as the day has from memory, with the project's block size and threads."""
     block = [os.urandom(PIECE_OUT)] * (BLOCK_BYTES // PIECE_OUT)
     with open_container(load_settings(os.environ)) as container, Uploader(container.stage) as uploader:
         for number, size in enumerate(_blocks()):

@@ -1,4 +1,4 @@
-"""How it is done by hand today (see the comparison in the docs): the shapes of public scripts and connectors."""
+"""How people export today (see the comparison in the docs): the way of public scripts and connectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from azure.storage.blob import ContainerClient
 
 
 def by_hand(day: date) -> int:
-    """The usual script: all in memory, zip to disk, unpack on disk twice, then upload file by file."""
+    """The usual script: download into memory, write the zip, unpack twice on disk, then upload file by file."""
     container = _container()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -36,7 +36,7 @@ def by_hand(day: date) -> int:
 
 
 def parsed(day: date) -> int:
-    """The connector's way: each event parsed, all of them in one list, and the list written as JSON."""
+    """The connectors' way: parse each event, collect all of them in a list, and write the list as JSON."""
     size, events = 0, []
     with zipfile.ZipFile(io.BytesIO(_download(day))) as archive:
         for name in archive.namelist():

@@ -1,4 +1,4 @@
-"""Inflating by C programs in a pipe: what the machine can do without Python."""
+"""C programs in a pipe unpack the archive: what the machine can do without Python."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import date
 
 UNZIP = {"bsdtar": ["-xOf"], "unzip": ["-p"]}
 GUNZIP = {"igzip": ["-dc"], "pigz": ["-dc"], "gzip": ["-dc"]}
-"""The quicker one first."""
+"""The faster ones first."""
 
 
 def found(programs: dict[str, list[str]]) -> str:
@@ -18,7 +18,7 @@ def found(programs: dict[str, list[str]]) -> str:
 
 
 def inflate(_: date) -> int:
-    """Unzip, gunzip, to nowhere."""
+    """Unzip and gunzip the archive, and discard the events."""
     unzip, gunzip = found(UNZIP), found(GUNZIP)
     with (
         subprocess.Popen([unzip, *UNZIP[unzip], os.environ["BENCH_ARCHIVE"]], stdout=subprocess.PIPE) as unpacking,  # noqa: S603 - named above
