@@ -15,16 +15,8 @@ import requests
 import urllib3.exceptions
 from requests.auth import HTTPBasicAuth
 
+from shared import errors
 from shared.dates import Window
-from shared.errors import (
-    AmplitudeUnavailable,
-    BadCredentials,
-    BadRequest,
-    BrokenArchive,
-    ExportError,
-    ExportTooLarge,
-    UnexpectedAnswer,
-)
 from shared.http import reason
 from shared.redact import Redaction
 from shared.retry import retry_after_seconds
@@ -82,13 +74,9 @@ class Amplitude:
 
         Lazy: chunks are read from the socket on demand. Leaving the context early closes the connection.
 
-        Raises:
-            AmplitudeUnavailable: no answer, 1xx, 404 with another text, 429, 5xx, or a Content-Encoding; also while
-                the body is read.
-            BrokenArchive: the body ended early.
-            BadCredentials, BadRequest, ExportTooLarge, UnexpectedAnswer: by the status.
-            Interrupted: the process is to end.
-
+        Raises BadCredentials, BadRequest, ExportTooLarge or UnexpectedAnswer by the status; AmplitudeUnavailable for no
+        answer, 1xx, 404 with another text, 429, 5xx or a Content-Encoding, also while the body is read; BrokenArchive
+        if the body ended early; Interrupted if the process is to end.
         """
         end = time.monotonic() + self._longest_answer
         with self._errors(window):
@@ -135,7 +123,7 @@ class Amplitude:
         threading.Thread(target=watch, daemon=True).start()
         try:
             yield
-        except (AmplitudeUnavailable, BrokenArchive) as error:
+        except (errors.AmplitudeUnavailable, errors.BrokenArchive) as error:
             check_stop()
             if not cut.is_set():
                 raise
@@ -157,7 +145,7 @@ class Amplitude:
             yield chunk
         expected = response.headers.get("Content-Length", "")
         if re.fullmatch("[0-9]+", expected) and (expected.lstrip("0") or "0") != str(answer.received):
-            raise BrokenArchive(
+            raise errors.BrokenArchive(
                 f"{window}: the answer has {answer.received} bytes, but its Content-Length is {expected[:40]}."
             )
 
@@ -165,7 +153,7 @@ class Amplitude:
         """Refuse an answer with a content encoding, unless it is an archive in spite of that header."""
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity") and not b"PK".startswith(beginning[:2]):
-            raise AmplitudeUnavailable(
+            raise errors.AmplitudeUnavailable(
                 f"{window}: the answer has the Content-Encoding {self._redaction.words(encoding, 40)!r}, but the "
                 "app requested none. Check AMP_EXPORT_URL, and whether a proxy changes the answers."
             )
@@ -176,53 +164,53 @@ class Amplitude:
         try:
             yield
         except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
-            raise AmplitudeUnavailable(
+            raise errors.AmplitudeUnavailable(
                 f"{window}: Amplitude sent nothing for {self._settings.read_timeout_seconds:g} seconds "
                 "(EXPORT_READ_TIMEOUT_SECONDS).",
                 slow=True,
             ) from error
         except requests.exceptions.SSLError as error:
-            raise AmplitudeUnavailable(
+            raise errors.AmplitudeUnavailable(
                 f"{window}: no trusted TLS connection to Amplitude ({reason(error)}). "
                 "Check AMP_EXPORT_URL, and whether a proxy is in between."
             ) from error
         except requests.exceptions.ConnectTimeout as error:
             message = f"{window}: no connection to Amplitude within {CONNECT_SECONDS:g} seconds."
-            raise AmplitudeUnavailable(message) from error
+            raise errors.AmplitudeUnavailable(message) from error
         except requests.exceptions.RequestException as error:
-            raise AmplitudeUnavailable(
+            raise errors.AmplitudeUnavailable(
                 f"{window}: Amplitude could not be reached, or closed the connection without an answer "
                 f"({reason(error)})."
             ) from error
         except TimeoutError as error:
             raise self._too_slow(window) from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of negative length
-            raise BrokenArchive(f"{window}: the answer broke off ({reason(error)}).") from error
+            raise errors.BrokenArchive(f"{window}: the answer broke off ({reason(error)}).") from error
 
-    def _too_slow(self, window: Window) -> AmplitudeUnavailable:
-        return AmplitudeUnavailable(
+    def _too_slow(self, window: Window) -> errors.AmplitudeUnavailable:
+        return errors.AmplitudeUnavailable(
             f"{window}: the answer was not complete after {self._longest_answer:g} seconds.", slow=True
         )
 
-    def _refusal(self, response: requests.Response, body: str, window: Window) -> ExportError:
+    def _refusal(self, response: requests.Response, body: str, window: Window) -> errors.ExportError:
         status, words = response.status_code, self._redaction.words(body, _WORDS)
         said = f"{window}: Amplitude answered {status}" + (f': "{words}".' if words else ".")
         if status in (requests.codes.unauthorized, requests.codes.forbidden):
-            return BadCredentials(
+            return errors.BadCredentials(
                 f"{said} AMP_API_KEY and AMP_SECRET_KEY must belong to one project, in the region "
                 f"{self._settings.region!r} (AMP_DATA_REGION)."
             )
         if status == requests.codes.bad_request:
             if _TOO_LARGE.search(body):
-                return ExportTooLarge(f"{said} {_SMALLER if window.hours > 1 else _NO_SMALLER}")
-            return BadRequest(said)
+                return errors.ExportTooLarge(f"{said} {_SMALLER if window.hours > 1 else _NO_SMALLER}")
+            return errors.BadRequest(said)
         if status < requests.codes.ok or status in _RETRIED or status >= requests.codes.server_error:
             return self._unavailable(response, said)
-        return UnexpectedAnswer(
+        return errors.UnexpectedAnswer(
             f"{said} The Export API does not document this. Check that AMP_EXPORT_URL is the Export API's address."
         )
 
-    def _unavailable(self, response: requests.Response, said: str) -> AmplitudeUnavailable:
+    def _unavailable(self, response: requests.Response, said: str) -> errors.AmplitudeUnavailable:
         status = response.status_code
         if status < requests.codes.ok:
             # The final answer may still arrive on this connection. It must not be read as the answer to the next
@@ -234,7 +222,7 @@ class Amplitude:
                 ' Amplitude says "Raw data files were not found" if there are no events, so this came from something '
                 "else: an outage, a proxy, or a wrong address in AMP_EXPORT_URL."
             )
-        return AmplitudeUnavailable(
+        return errors.AmplitudeUnavailable(
             said,
             retry_after=retry_after_seconds(response.headers.get("Retry-After"), self._clock()),
             slow=status == requests.codes.gateway_timeout,
@@ -246,7 +234,7 @@ class Amplitude:
         try:
             with self._errors(window):
                 body: bytes = response.raw.read(_WORDS_BYTES, decode_content=True)
-        except ExportError:
+        except errors.ExportError:
             return ""
         return body.decode("utf-8", "replace")
 

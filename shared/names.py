@@ -59,10 +59,7 @@ class Names:
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name is safe in a URL: HTTP clients and servers resolve `.` and `..`, and some remove empty segments.
-
-    Some treat a backslash as a slash.
-    """
+    r"""Whether no HTTP client or server can take a name for another: by `.`, `..`, empty segments, or `\` for `/`."""
     return {"", ".", ".."}.isdisjoint(name.replace("\\", "/").split("/"))
 
 

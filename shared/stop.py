@@ -47,10 +47,7 @@ def pause(seconds: float) -> None:
 
 
 def stoppable[T](work: Callable[[], T], seconds: float = math.inf) -> T:
-    """Carry out work that may block for long, in its own thread, and return its result.
-
-    Stops waiting for it after `seconds` (TimeoutError), or if the process is to end (Interrupted).
-    """
+    """Carry out work that may block. Raises TimeoutError after `seconds`, Interrupted if the process is to end."""
     future: Future[T] = Future()
     done = threading.Event()
 

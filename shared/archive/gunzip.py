@@ -34,10 +34,7 @@ _MOST_16, _MOST_32 = 0xFFFF, 0xFFFFFFFF
 
 
 def inflate(reader: ByteReader, name: str) -> Iterator[Piece]:
-    """Read one raw deflate stream. Afterwards the reader is at the first byte after it.
-
-    Raises BrokenArchive if it is cut off, or not a deflate stream.
-    """
+    """Read one raw deflate stream, and no byte after it. Raises BrokenArchive if it is cut off or damaged."""
     stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
     most = _FIRST_PIECE_IN  # what follows a short stream is copied: see `unused_data`
     while not stream.eof:

@@ -75,13 +75,10 @@ class Archive:
     same way. Lazy: bytes are taken from `chunks` on demand. Memory holds one chunk, one piece and the names. Read each
     member to its end before you ask for the next. Exceptions of `chunks` pass through unchanged.
 
-    Raises, during the iteration:
-        BrokenArchive: it is cut off, damaged, or not an archive.
-        SuspiciousArchive: it is complete, but not what was requested: other names, hours, projects or data files,
-            content that is not events, two files for one blob, or no file at all. This is raised at the end, when it
-            is certain that the archive is not just damaged; at once only if something is too large or too many.
-        UnsupportedArchive: it cannot be read as a stream.
-
+    The iteration raises BrokenArchive if it is cut off, damaged, or not an archive; UnsupportedArchive if it cannot be
+    read as a stream; SuspiciousArchive if it is complete, but not what was requested: other names, hours, projects or
+    data files, content that is not events, two files for one blob, or no file at all. This last one is raised at the
+    end, when the archive is certainly not just damaged; at once only if something is too large or too many.
     """
 
     def __init__(self, chunks: Iterable[bytes], window: Window, *, compressed: bool) -> None:

@@ -59,7 +59,9 @@ class Entry:
         if name_length > MOST_NAME_BYTES:
             raise SuspiciousArchive(f"An entry has a name of {name_length} bytes. No event file has such a name.")
         name = reader.exactly(name_length, "in the name of an entry")
-        size, packed = _widened(reader.exactly(extra_length, f"in the header of {show(name)}"), size, packed)
+        self.shown = show(name)
+        self.is_directory = name.endswith(b"/")  # 4.3.8
+        size, packed = _widened(reader.exactly(extra_length, f"in the header of {self.shown}"), size, packed)
         self.facts = Facts(name, method, crc, packed, size)
         self.complete = False
         self.expanded = 0
@@ -70,16 +72,6 @@ class Entry:
         self._described = bool(flags & _DESCRIPTOR)
         self._size_follows = self._described and method == _STORED and packed in (0, _MOST_32) and not self.is_directory
         self._check_supported(flags)
-
-    @property
-    def shown(self) -> str:
-        """The name in a form that is safe in a message."""
-        return show(self.facts.name)
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether the name is that of a directory (4.3.8)."""
-        return self.facts.name.endswith(b"/")
 
     def __iter__(self) -> Iterator[Bytes]:
         """The entry's content."""
@@ -189,11 +181,9 @@ class ZipStream:
     Lazy: chunks are taken on demand. Memory holds one chunk, one piece of output and the names. Read each entry to its
     end before you ask for the next. Exceptions of the source pass through unchanged.
 
-    Raises, during the iteration:
-        BrokenArchive: it is cut off, damaged, or not a zip archive.
-        SuspiciousArchive: it has more entries, names, directory or decompressed bytes than any archive of events.
-        UnsupportedArchive: it cannot be read as a stream.
-
+    The iteration raises BrokenArchive if it is cut off, damaged, or not a zip archive; UnsupportedArchive if it cannot
+    be read as a stream; SuspiciousArchive if it has more entries, names, directory or decompressed bytes than any
+    archive of events.
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:

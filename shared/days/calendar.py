@@ -37,10 +37,7 @@ def word(look: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DayView(Day):
-    """A day as shown at the time `now`. `level` is its shade, from 1 to LEVELS.
-
-    `since`: days before it do not count as missing.
-    """
+    """A day as shown at `now`. `level`: its shade, from 1 to LEVELS. `since`: earlier days do not count as missing."""
 
     now: datetime
     level: int = LEVELS

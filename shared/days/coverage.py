@@ -46,10 +46,7 @@ def read_manifest(container: Container, names: Names, day: date) -> Manifest | N
 
 
 def read_day(container: Container, names: Names, day: date) -> Day | None:
-    """Everything that is known about one day, from its status and its manifest. None if it has neither.
-
-    Raises InvalidManifest if this app did not write the manifest.
-    """
+    """A day by its status and its manifest; None if it has neither. Raises InvalidManifest if it cannot be read."""
     status, document = container.read(names.status(day)), container.read(names.manifest(day))
     if status is None and document is None:
         return None

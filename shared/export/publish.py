@@ -204,10 +204,7 @@ class DayExport:
 
 
 def refuse_fewer(day: date, landed: Sequence[LandedFile], new: Sequence[LandedFile]) -> None:
-    """Raise FewerEvents if an export would remove events from the landed day.
-
-    It has fewer events, or none in an hour that had some, or those of another project.
-    """
+    """Raise FewerEvents if there are fewer events, none in an hour that had some, or those of another project."""
     before, after = sum(file.events for file in landed), sum(file.events for file in new)
     lost = sorted(set(empty_hours(new)) - set(empty_hours(landed)))
     old_project, new_project = (", ".join(sorted({file.project for file in files})) for files in (landed, new))

@@ -26,11 +26,10 @@ _TRIES = 3
 
 @dataclass(eq=False)
 class DayLock:
-    """A held lock. `status` is what the status blob says, or will say soon. Only the holder of the lock changes it.
+    """A held lock. Leaving the context stops the heartbeat and releases the lease.
 
-    `document`: the blob as it was when the lock was taken.
-
-    Leaving the context stops the heartbeat and releases the lease.
+    `document`: the status blob when the lock was taken. `status`: what it says, or will say soon; only the holder of
+    the lock changes it.
     """
 
     document: Document
@@ -65,10 +64,7 @@ class DayLock:
         self.status = self.status.changed(self._clock(), **changes)
 
     def write(self, **changes: Any) -> datetime:
-        """Change the status and write it now. Raises Displaced if another try holds the lock.
-
-        Returns the storage's time of the write.
-        """
+        """Change the status and write it now, at the time returned. Raises Displaced if another try holds the lock."""
         with self._writing:
             self.status = self.status.changed(self._clock(), **changes)
             return self._put()

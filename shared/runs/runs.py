@@ -177,8 +177,10 @@ class Runs:
                 manifest = self.export(lock, locked_at)
         except errors.ExportError as error:
             # The manifest may have been put before the error, or its answer may be lost. Then the day has landed.
-            landed = self._landed_by(order.day, try_id)
-            if landed is None:
+            landed = None
+            with suppress(errors.ExportError):
+                landed = read_manifest(self.container, self.settings.names, order.day)
+            if landed is None or landed.try_id != try_id:
                 _record(lock, error, comes_back=comes_back)
                 raise
             manifest = landed
@@ -303,13 +305,6 @@ class Runs:
         name = self.settings.names.status(day)
         document = self.container.read(name)
         return document, RunStatus.from_json(document.data) if document else None
-
-    def _landed_by(self, day: date, try_id: str) -> Manifest | None:
-        """The manifest that exactly this try has put; None if there is none, or if that cannot be found out."""
-        with suppress(errors.ExportError):
-            landed = read_manifest(self.container, self.settings.names, day)
-            return landed if landed and landed.try_id == try_id else None
-        return None
 
 
 def _waits(status: RunStatus, now: datetime) -> bool:

@@ -62,13 +62,9 @@ class Lease:
     """A lease that this process holds. It expires unless it is renewed."""
 
     def __init__(self, client: BlobLeaseClient, what: str) -> None:
+        self.id = str(client.id)
         self._client = client
         self._what = what
-
-    @property
-    def id(self) -> str:
-        """The id that a write to the leased blob needs."""
-        return str(self._client.id)
 
     def renew(self) -> None:
         """Renew it. Raises ConditionNotMet if somebody else has it, or has written to the blob."""
@@ -85,12 +81,8 @@ class Container:
     """A blob container. All names are full blob names. Safe to use from several threads."""
 
     def __init__(self, client: StagingClient) -> None:
+        self.name = str(client.container_name)
         self._client = client
-
-    @property
-    def name(self) -> str:
-        """The container's name."""
-        return str(self._client.container_name)
 
     def ensure_exists(self) -> None:
         """Create the container if it is missing. Raises StorageUnavailable while one of this name is being deleted."""
@@ -103,11 +95,9 @@ class Container:
             self._client.stage_block(name, block_id, pieces)
 
     def commit(self, name: str, block_ids: list[str], content_type: str, metadata: Mapping[str, str]) -> None:
-        """Make a blob of staged blocks, unless a blob with this name exists.
+        """Make a blob of staged blocks. Raises ConditionNotMet if another blob has this name.
 
-        If the first answer is lost, the repeated request finds the blob. A blob with this name and this metadata is
-        then the committed one.
-        Raises ConditionNotMet if another blob has this name.
+        If the first answer is lost, the repeated request finds the blob: it has this metadata.
         """
         try:
             with translated(name, "commit"):
@@ -121,12 +111,11 @@ class Container:
     def delete(self, name: str, *, only: Document | None = None) -> bool:
         """Delete a blob and its snapshots; False if it did not exist. With `only`, the blob must be unchanged.
 
-        HTTP clients resolve `..`, so a request for such a name would delete another blob.
-
         Raises ConditionNotMet if somebody has written to it since; StorageDenied if the name has an empty, `.` or `..`
         segment, or if somebody protects the blob.
         """
         if not is_safe(name):
+            # HTTP clients resolve `..`, so a request for such a name would delete another blob.
             raise StorageDenied(f"The name of a blob to delete has an empty, . or .. segment: {name!r}.")
         condition: Any = {"etag": only.etag, "match_condition": MatchConditions.IfNotModified} if only else {}
         with translated(name, "delete"):
@@ -141,9 +130,7 @@ class Container:
         return True
 
     def blobs(self, start: str, page_size: int | None = None) -> Iterator[Blob]:
-        """All blobs whose name begins with `start`, with metadata, in the order of their names.
-
-        Lazy: each request lists `page_size` blobs, or 5,000.
+        """All blobs whose name begins with `start`, with metadata, in order. Lazy: in pages of `page_size`, or 5,000.
 
         Directories of an account with a hierarchical namespace are not blobs. A name with an empty, `.` or `..` segment
         is skipped and logged: this app writes no such name, and a request for it would reach another blob.
@@ -172,10 +159,7 @@ class Container:
                     yield str(item.name)
 
     def delete_directories(self, folder: str) -> None:
-        """Delete the empty directories of a folder, on an account with a hierarchical namespace.
-
-        Directories that are not empty stay. Other accounts have no directories.
-        """
+        """Delete the empty directories of a folder. Only accounts with a hierarchical namespace have directories."""
         top = folder.rstrip("/")
         with translated(folder, "list"):
             found = [
@@ -188,10 +172,7 @@ class Container:
                 self.delete(name)
 
     def read(self, name: str) -> Document | None:
-        """Read a small blob, of at most `DOCUMENT_BYTES`; None if it does not exist.
-
-        Raises InvalidManifest if it is larger than any document of this app.
-        """
+        """Read a small blob; None if it does not exist. Raises InvalidManifest above `DOCUMENT_BYTES`."""
         with translated(name, "read"):
             try:
                 stream = self._client.get_blob_client(name).download_blob()

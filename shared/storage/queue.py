@@ -23,12 +23,8 @@ class Queue:
     """A storage queue. A queue that does not exist counts as empty."""
 
     def __init__(self, client: "QueueClient") -> None:
+        self.name = str(client.queue_name)
         self._client = client
-
-    @property
-    def name(self) -> str:
-        """The queue's name."""
-        return str(self._client.queue_name)
 
     def look(self) -> tuple[list[tuple[str, str]], int]:
         """The id and the text, as sent, of the first messages, and about how many others are hidden.
