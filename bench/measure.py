@@ -41,7 +41,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One run. Processor time is that of the contender's own process; `server_seconds` that of both servers."""
+    """One run. Processor time is that of the contender's own process; `server_seconds` that of the servers."""
 
     bytes: int
     seconds: float

@@ -105,7 +105,7 @@ def _measure(environ: dict[str, str], days: int, newest: date) -> Iterator[YearF
 
 @contextmanager
 def _counted() -> Iterator[list[str]]:
-    """The URLs of all requests that are made."""
+    """The URLs of all requests that `requests` sends: not of those that stage or commit a blob."""
     urls: list[str] = []
     send = HTTPAdapter.send
 

@@ -91,7 +91,7 @@ class _Exports:
     output: SafeStream | None
 
     def export(self, day: date) -> bool:
-        """Export a day. Returns whether it landed; raises only if it is the only requested day."""
+        """Export a day. Returns whether it landed. Raises Interrupted, and any error of an only requested day."""
         order = Order(day, trigger=Trigger.CLI, replace=self.options.replace)
         try:
             with self.progress.of(day), handled(received.append):

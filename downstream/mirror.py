@@ -120,7 +120,7 @@ def _lock(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                # The lock file goes first, while it is held: whoever waits for it notices and starts over.
+                # The lock file goes while it is held: whoever has just opened it notices, and opens a new one.
                 with suppress(OSError):
                     shutil.rmtree(work)
     except Timeout:

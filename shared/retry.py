@@ -16,7 +16,7 @@ MOST_ASKED = 1e15
 def backoff_seconds(attempt: int, base: float, fraction: float) -> float:
     """The wait after attempt number `attempt` (from 1): `base`, doubled with each attempt, at most 60 s, with jitter.
 
-    `fraction`, from 0 to 1, picks the wait from the upper half of that range, so that callers do not all return at
+    `fraction`, from 0 to 1, picks a wait between half of that time and all of it, so that callers do not all return at
     once.
     """
     span = min(base * 2.0 ** min(attempt - 1, 30), LONGEST_WAIT)

@@ -196,7 +196,7 @@ class Settings:
     prefix: str = _setting("EXPORT_PREFIX", _prefix)
     format: Literal["json", "json.gz"] = _setting("EXPORT_FORMAT", _choice("json", "json.gz"), "json")
     schedule: str = _setting("EXPORT_SCHEDULE", _schedule, DEFAULT_SCHEDULE)
-    # The host moves failed messages to a queue with "-poison" after the name, of at most 63 characters in total.
+    # Failed messages go to a queue of this name with "-poison" at its end, and a name has at most 63 characters.
     queue: str = _setting("EXPORT_QUEUE", partial(_name, "queue", 63 - len("-poison")), DEFAULT_QUEUE)
     lookback_days: int = _setting("EXPORT_LOOKBACK_DAYS", partial(_whole, 0, 366), "7")
     recheck: Literal["all", "empty-hours", "off"] = _setting(
@@ -232,7 +232,7 @@ def binding(environ: Mapping[str, str], name: str) -> str:
 
 
 def uses_entra(environ: Mapping[str, str]) -> bool:
-    """Whether the routes rely on the platform's sign-in: `EXPORT_HTTP_AUTH` is `entra`, in any case."""
+    """Whether the routes rely on the platform's sign-in: `EXPORT_HTTP_AUTH` is `entra`, in any mix of cases."""
     return _read(environ, "EXPORT_HTTP_AUTH", []) == "entra"
 
 

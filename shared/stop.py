@@ -27,7 +27,7 @@ def check_stop() -> None:
     """Raise Interrupted if the process is to end."""
     if received:
         raise Interrupted(
-            "A signal stopped the run. A run from the queue starts again by itself. On the command line, export the "
+            "A signal stopped the run. A run from the queue comes back on its own. On the command line, export the "
             "day again."
         )
 

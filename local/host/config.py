@@ -18,7 +18,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueueRules:
-    """How messages are held, tried again and given up. All times are in whole seconds, as in the storage queue."""
+    """How messages are held, tried again and given up. Times that the queue stores are whole seconds."""
 
     lease_seconds: int
     """How long a message stays hidden. This is renewed while it is handled; after a crash, the message comes back."""

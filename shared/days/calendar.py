@@ -79,7 +79,7 @@ class DayView(Day):
 
     @property
     def exportable(self) -> bool:
-        """Whether the day can be exported now: it is complete, and within the retention."""
+        """Whether the day can be exported now: it is complete, and has not expired."""
         return self.state is not State.EXPIRED and self.date <= newest_complete_day(self.now)
 
     @property
@@ -131,7 +131,7 @@ class Calendar:
 
     @cached_property
     def days(self) -> Mapping[date, DayView]:
-        """All days of the range that are known or wanted."""
+        """The known days of the range."""
 
         def level(day: Day) -> int:
             return min(math.ceil(_events(day) / self.top * LEVELS), LEVELS) or 1
@@ -210,7 +210,7 @@ class Calendar:
 
     @property
     def later(self) -> tuple[date, date] | None:
-        """The range of the same length after this one; None if it is completely in the future."""
+        """The range of the same length after this one; None if none of its days can be exported yet."""
         if self.last >= self.newest:
             return None
         first = self.last + DAY

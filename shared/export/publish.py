@@ -49,8 +49,8 @@ class DayExport:
 
         `check` raises if the day's lock is lost. It is called before the commits and before the put of the manifest.
 
-        If it raises an ExportError, the landed day is unchanged. The blobs of this try were deleted, unless the put was
-        sent and the storage did not refuse it.
+        If the export raises an ExportError, the landed day is unchanged, and the blobs of this try were deleted, unless
+        the put was sent and may still take effect.
         """
         document, landed = self._landed()
         windows = list(fetch())

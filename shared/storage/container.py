@@ -1,6 +1,6 @@
 """The container: staging, committing, listing, the two JSON documents of a day, and the lease that locks it.
 
-All names are full blob names (see `names`). `connect` creates a container, `errors` translates the exceptions of
+All names are full blob names (see `names`). `connect` opens the container, `errors` translates the exceptions of
 its library.
 """
 

@@ -40,7 +40,7 @@ _ROWS: dict[Kind, str] = {
         ResourceNotFound SnapshotsPresent UnauthorizedBlobOverwrite""",
 }
 KINDS: dict[str, Kind] = {code: kind for kind, codes in _ROWS.items() for code in codes.split()}
-"""What the error codes mean that this app's requests can get. A test compares it with the library's own list."""
+"""The meaning of each error code that a request of this app can get. A test compares it with the library's own list."""
 
 LEASED = "LeaseIdMissing"
 """The code of a write to a blob on which somebody holds a lease."""

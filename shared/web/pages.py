@@ -25,7 +25,7 @@ MAX_FILES = 2000
 
 
 def coverage_page(calendar: Calendar, *, entra: bool = False) -> Page:
-    """The calendar of a range, with each of its days to open."""
+    """The calendar of a range, in which each day can be opened."""
     return _page("coverage.html", calendar=calendar, root="exports/", entra=entra)
 
 
