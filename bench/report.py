@@ -24,7 +24,7 @@ BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
 
 
 MILLION_EVENTS_BYTES = 1_770_000_000
-"""Bytes of decompressed JSON: 1,770 for each event, as in the simulated ones."""
+"""Bytes of decompressed JSON: 1,770 for each event."""
 
 
 @dataclass(slots=True)

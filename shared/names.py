@@ -59,7 +59,7 @@ class Names:
 
 
 def is_safe(name: str) -> bool:
-    r"""Whether no HTTP client or server can take a name for another: by `.`, `..`, empty segments, or `\` for `/`."""
+    r"""Whether a name is safe in a URL: it has no `.`, `..` or empty segment, even if `\` counts as `/`."""
     return {"", ".", ".."}.isdisjoint(name.replace("\\", "/").split("/"))
 
 

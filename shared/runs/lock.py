@@ -64,7 +64,7 @@ class DayLock:
         self.status = self.status.changed(self._clock(), **changes)
 
     def write(self, **changes: Any) -> datetime:
-        """Change the status and write it now, at the time returned. Raises Displaced if another try holds the lock."""
+        """Change and write the status. Returns the storage's time. Raises Displaced if another try holds the lock."""
         with self._writing:
             self.status = self.status.changed(self._clock(), **changes)
             return self._put()

@@ -36,7 +36,7 @@ class Document:
     leased: bool
     """Somebody has a lease that expires unless it is renewed: probably a try."""
     leased_forever: bool = False
-    """Somebody has a lease that never expires. This app never takes such a lease."""
+    """Somebody has an infinite lease. This app never takes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class Container:
 
 
 def _lease_of(lease: LeaseProperties) -> tuple[bool, bool]:
-    """Whether the blob has a lease that expires, and whether it has one that never expires."""
+    """Whether the blob has a lease that expires, and whether it has an infinite one."""
     held, forever = lease.state == "leased", lease.duration == "infinite"
     return held and not forever, held and forever
 
