@@ -51,7 +51,7 @@ def opened() -> App:
 @app.timer_trigger(arg_name="timer", schedule=SCHEDULE, run_on_startup=False, use_monitor=True)
 @app.queue_output(arg_name="messages", queue_name=QUEUE, connection=STORAGE)
 def nightly(timer: func.TimerRequest, messages: Messages) -> None:
-    """Queue the newest complete day and the missing days of the look-back. Expire old days, sweep unlisted blobs."""
+    """Queue the newest complete day, and what the look-back needs. Expire old days, sweep unlisted blobs."""
     if problem := sign_in_problem(os.environ):
         log(logging.ERROR, "settings_invalid", error_message=problem)  # only the routes stop; the export goes on
     with reported("nightly_failed"):

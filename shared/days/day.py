@@ -97,7 +97,7 @@ class Day:
 
     @property
     def error(self) -> RunError | None:
-        """Why the latest run failed."""
+        """Why the latest run, or its latest try, has failed."""
         return self.run.error if self.run else None
 
     @property

@@ -21,7 +21,7 @@ INSTANTS = ("queued_at", "started_at", "updated_at")
 
 @dataclass(frozen=True, slots=True)
 class RunError:
-    """Why a run failed, as users see it. `details`: the error's figures, if it has any."""
+    """Why a run, or its latest try, has failed, as users see it. `details`: the error's figures, if it has any."""
 
     type: str
     message: str
@@ -54,7 +54,7 @@ class RunStatus:
     error: RunError | None = None
     max_window_hours: int = HOURS
     failures: int = 0
-    """How many tries of this run have failed with a transient error."""
+    """How many tries of this run have failed. Those that were stopped do not count."""
 
     @property
     def fields(self) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Azure Blob Storage: the only package that imports its client library."""
+"""Azure Storage: the only part of `shared` that imports its client libraries."""
