@@ -48,7 +48,7 @@ class TransientError(ExportError):
     def __str__(self) -> str:
         text = self.message
         if self.too_long and self.retry_after is not None:
-            text += f" It asks to wait {self.retry_after:.0f} seconds, which is too long to wait within a try."
+            text += f" It asks to wait {self.retry_after:.0f} seconds, longer than a try may wait."
         elif self.attempts:
             text += f" Attempts: {self.attempts} (EXPORT_MAX_ATTEMPTS)."
         return text
@@ -218,7 +218,7 @@ class FewerEvents(PermanentError):
     """The export would remove events from the landed day, or belongs to another project; the landed day stays.
 
     `landed`, `exported`: events. `lost_hours`: hours that had events and have none now. `landed_project`,
-    `exported_project`: set where they differ.
+    `exported_project`: set if they differ.
     """
 
     day: date
@@ -268,7 +268,7 @@ class FewerEvents(PermanentError):
 class StorageDenied(PermanentError):
     """The storage account refuses: no permission, no such container or account, or a lease or policy forbids it.
 
-    `code` is the storage's own word for it; empty where it gave none.
+    `code` is the storage's own word for it; empty if it gave none.
     """
 
     advice = (

@@ -1,4 +1,4 @@
-"""What the timer does: queue days, expire those beyond the retention, and sweep blobs that dead tries left."""
+"""What the timer does: queue days, expire days beyond the retention, and sweep blobs that dead tries left."""
 
 import logging
 import time

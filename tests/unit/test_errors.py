@@ -36,7 +36,7 @@ def test_errors_carry_their_figures() -> None:
     assert (str(broken), broken.details) == ("Cut. Attempts: 5 (EXPORT_MAX_ATTEMPTS).", {"attempts": 5})
     busy = AmplitudeUnavailable("429.", retry_after=900)
     busy.too_long = True
-    assert str(busy) == "429. It asks to wait 900 seconds, which is too long to wait within a try."
+    assert str(busy) == "429. It asks to wait 900 seconds, longer than a try may wait."
 
 
 def test_what_a_retry_needs_to_know_comes_with_the_error() -> None:
