@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from functools import partial
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from shared.dates import parse_day
 from shared.errors import InvalidDate, SettingsError
@@ -28,6 +27,8 @@ DEFAULT_QUEUE = "amplitude-exports"
 
 _MONTHS = "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
 _WEEKDAYS = "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY"
+_NOT_AN_ADDRESS = re.compile(r"[?#]|//[^/]*@")
+"""What a URL has beside an address: a query, a fragment, a user."""
 _LIKE_A_KEY = re.compile(r"[^\s,;:*]{16}")
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 _LONGEST_PREFIX = 512
@@ -95,11 +96,9 @@ def _prefix(value: str) -> str:
 
 
 def _endpoint(value: str) -> str:
-    parts = _split(value)
-    is_url = parts.scheme in ("http", "https") and re.fullmatch(r"[!-\[\]-~]+", value) and host_of(value)
-    if value and not is_url:
+    if value and not _is_url(value):
         raise ValueError("must be an http or https URL")
-    if parts.username is not None or parts.query or parts.fragment:
+    if _NOT_AN_ADDRESS.search(value):
         raise ValueError("must not contain credentials or a query: set AMP_API_KEY and AMP_SECRET_KEY")
     if value and not is_protected(value):
         raise ValueError("may use plain http only to a loopback address: use https, or others could read the keys")
@@ -107,14 +106,17 @@ def _endpoint(value: str) -> str:
 
 
 def _account(value: str) -> str:
-    parts = _split(value)
-    extra = parts.username is not None or parts.query or parts.fragment
-    if value and (parts.scheme != "https" or not parts.hostname or extra):
+    is_https = value.lower().startswith("https:") and _is_url(value)
+    if value and (not is_https or _NOT_AN_ADDRESS.search(value)):
         raise ValueError(
             "must be the https URL of the account's blob service, like https://account.blob.core.windows.net, without "
             "a signature"
         )
     return value
+
+
+def _is_url(value: str) -> bool:
+    return bool(re.fullmatch(r"(?i)https?://[!-\[\]-~]+", value) and host_of(value))
 
 
 def _connection(value: str) -> str:
@@ -131,16 +133,6 @@ def _connection(value: str) -> str:
     if not (is_protected(endpoint) and is_protected(second)):
         raise ValueError("may use plain http only to a loopback address: use https, or others could read the events")
     return value
-
-
-def _split(url: str) -> SplitResult:
-    """The parts of a URL; all empty if it is malformed."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises if the port is not a number
-    except ValueError:
-        return urlsplit("")
-    return parts
 
 
 def _schedule(text: str) -> str:

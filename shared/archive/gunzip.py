@@ -109,17 +109,13 @@ def _header(reader: ByteReader, name: str, otherwise: str) -> bytes:
 
 def _text(reader: ByteReader, name: str) -> bytes:
     """Read a text up to its zero byte, which is included."""
-    text = bytearray()
-    while len(text) <= _LONGEST_TEXT:
-        piece = reader.take(1024)
-        if not piece:
-            raise reader.cut("in a gzip header")
-        length = bytes(piece).find(b"\0") + 1
-        if length:
-            reader.put_back(len(piece) - length)
-            return bytes(text + piece[:length])
-        text += piece
-    raise BrokenArchive(f"{name}: its gzip header has no end.")
+    text = b""
+    while not text.endswith(b"\0"):
+        ahead = reader.peek(1024)
+        text += reader.exactly(ahead.find(b"\0") + 1 or max(len(ahead), 1), "in a gzip header")
+        if len(text) > _LONGEST_TEXT:
+            raise BrokenArchive(f"{name}: its gzip header has no end.")
+    return text
 
 
 class EventCount:

@@ -288,15 +288,9 @@ def show(name: bytes) -> str:
 
 def _widened(extra: bytes, *values: int) -> list[int]:
     """The values. Those that did not fit into 32 bits come from the zip64 field among the extra fields (4.5.3)."""
-    wide = _zip64_field(extra)
-    widened = []
-    for value in values:
-        if value == _MOST_32 and len(wide) >= 8:  # noqa: PLR2004 - 64 bits
-            widened.append(int.from_bytes(wide[:8], "little"))
-            wide = wide[8:]
-        else:
-            widened.append(value)
-    return widened
+    field = _zip64_field(extra)
+    wide = (number for (number,) in struct.iter_unpack("<Q", field[: len(field) // 8 * 8]))
+    return [next(wide, value) if value == _MOST_32 else value for value in values]
 
 
 def _zip64_field(extra: bytes) -> bytes:
