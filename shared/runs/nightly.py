@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -49,14 +49,8 @@ class Nightly:
         beyond: list[date] = []
         with _logged(None):
             beyond = self._beyond_retention()
-        expired = 0
-        for day in _until(end, beyond):
-            with _logged(day):
-                expired += self._expire(day)
-        swept = 0
-        for day in _until(end, days):
-            with _logged(day):
-                swept += self._sweep(day)
+        expired = _until(end, beyond, self._expire)
+        swept = _until(end, days, self._sweep)
         # Last, because a day marked as queued needs its message, and messages are sent only once this has ended well.
         asked: list[Asked] = []
         failures: list[ExportError] = []
@@ -158,9 +152,13 @@ class Nightly:
         return len(unlisted)
 
 
-def _until(end: float, days: Iterable[date]) -> Iterator[date]:
-    """The days, as long as there is time. The next night handles the rest."""
-    return takewhile(lambda _: time.monotonic() <= end, days)
+def _until(end: float, days: Iterable[date], tidy: Callable[[date], int]) -> int:
+    """Tidy the days, as long as there is time; the next night handles the rest. Returns the sum of what was done."""
+    done = 0
+    for day in takewhile(lambda _: time.monotonic() <= end, days):
+        with _logged(day):
+            done += tidy(day)
+    return done
 
 
 @contextmanager
