@@ -1,4 +1,5 @@
 // The one identity of the app. It is user-assigned, so that its rights exist before the app first starts.
+// Each right is in the module of the resource that it is for.
 
 @description('Required. Name of the identity.')
 param name string

@@ -1,4 +1,4 @@
-"""Types for the states of days and runs, and for what triggers a run."""
+"""Types for the states of days and runs, and for what triggers a run. `day` decides which state a day has."""
 
 from enum import StrEnum
 

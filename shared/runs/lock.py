@@ -1,4 +1,7 @@
-"""The day's lock: the lease on its status blob. It is renewed while a try works; only its holder writes the status."""
+"""The day's lock: the lease on its status blob. It is renewed while a try works; only its holder writes the status.
+
+`Runs.lock` takes it.
+"""
 
 import contextlib
 import threading

@@ -1,6 +1,7 @@
-"""Uploads blocks: fills them while the download runs, stages them in parallel, and hashes them in another thread.
+"""Stages a try's files: fills blocks while the download runs, and sends and hashes them in other threads.
 
-The number of bytes in flight is limited, not the number of files: a few large blocks, or many small files.
+The number of bytes in flight is limited, not the number of files: a few large blocks, or many small files. Nothing
+becomes visible here: `container` commits the blocks.
 """
 
 import hashlib
