@@ -24,7 +24,7 @@ def libraries_beside_the_sdks() -> set[str]:
 
 
 def _modules(statement: str) -> set[str]:
-    """The imported packages, each by the first part of its name; Azure's share that, so by three parts."""
+    """The imported packages, each by the first part of its name; those of Azure by the first three."""
     names = _output(f"import sys; {statement}; print(*sys.modules)").split()
     packages = {".".join(name.split(".")[: 3 if name.startswith("azure.") else 1]) for name in names}
     return packages - sys.stdlib_module_names

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 def end_at_once(number: int) -> None:
-    """For what only loads or reads: there is nothing to clean up but a progress bar, which hides the cursor."""
+    """For code that only loads or reads: there is nothing to clean up but a progress bar, which hides the cursor."""
     if os.isatty(2):
         os.write(2, b"\x1b[?25h\n")
     os._exit(128 + number)

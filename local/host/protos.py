@@ -1,4 +1,4 @@
-"""Replaces those messages between the Functions host and a worker (FunctionRpc.proto) that this host needs.
+"""Replaces the messages between the Functions host and a worker (FunctionRpc.proto), as far as this host needs them.
 
 The worker library gets its message classes from the caller. It only creates messages and reads their fields, so simple
 namespaces are enough.
@@ -13,7 +13,7 @@ class Message(SimpleNamespace):
     """Any message. It has the fields with which it was created."""
 
     def WhichOneof(self, group: str) -> str | None:  # noqa: N802 - protobuf's own name
-        """The name of the field that is set, in a group of which only one can be set: the message's value."""
+        """The name of the field that is set, in a group of which only one can be set."""
         return "data" if group == "rpc_data" else next(iter(vars(self)), None)
 
 
