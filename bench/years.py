@@ -16,7 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 from azure.storage.blob import ContainerClient
-from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
 
 from local.azurite import Azurite
 from local.simulator import Simulator
@@ -105,13 +105,13 @@ def _measure(environ: dict[str, str], days: int, newest: date) -> Iterator[YearF
 
 @contextmanager
 def _counted() -> Iterator[list[str]]:
-    """The URLs of all requests that `requests` sends: not of those that stage or commit a blob."""
+    """The paths and queries of all requests that this process sends."""
     urls: list[str] = []
-    send = HTTPAdapter.send
+    urlopen = HTTPConnectionPool.urlopen
 
-    def counted(adapter: HTTPAdapter, request: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it replaces
-        urls.append(request.url)
-        return send(adapter, request, **options)
+    def counted(pool: HTTPConnectionPool, method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it replaces
+        urls.append(url)
+        return urlopen(pool, method, url, *arguments, **options)
 
-    with patch.object(HTTPAdapter, "send", counted):
+    with patch.object(HTTPConnectionPool, "urlopen", counted):
         yield urls

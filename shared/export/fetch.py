@@ -1,4 +1,4 @@
-"""Fetches a day's windows one after the other: requests, retries, halves, and stages their files as they arrive."""
+"""Fetches a day's windows one after the other, and stages their files while they arrive. Repeats or halves a window."""
 
 import logging
 import random
@@ -50,7 +50,7 @@ class FetchedWindow:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a try has come. All figures grow while a window downloads. `bytes` are decompressed.
+    """How far a try has come. `bytes` are decompressed. A failed attempt sets all figures back.
 
     `window`: the current window; `attempt`: the number of its current request. `hours_done`: hours whose files have
     been read. `retry_at` and `retry_reason`: set while the try waits for the next attempt.
@@ -96,7 +96,7 @@ class Fetcher:
     _project: str = ""
 
     def day(self, max_hours: int) -> Iterator[FetchedWindow]:
-        """All windows of the day, verified, in order. No request covers more than `max_hours` hours.
+        """All windows of the day, verified, in order. No request covers more hours than `max_hours` and the settings.
 
         If a window is too large, `on_too_large` gets the number of hours that later requests may cover.
         """
@@ -204,7 +204,7 @@ class Fetcher:
         for member in archive:
             hours.add(member.hour)
             start = self._progress
-            # The files are in the order of their hours, so all hours before this one are done.
+            # Files usually come in the order of their hours: the earlier ones are done.
             self._note(hours_done=before.hours_done + len(hours) - 1)
             upload = self._upload(member)
             for stored, content in member:

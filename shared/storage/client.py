@@ -1,7 +1,7 @@
 """The library's client of a container, with two requests of its own: a day is made of blocks and block lists.
 
-The library's own methods for them run four times as much code for each request. With many small files, that is what
-an export costs.
+The library's own methods for them run four times as much code for each request. An export of many small files would
+spend most of its time there.
 """
 
 from base64 import b64encode
@@ -79,14 +79,14 @@ class StagingClient(ContainerClient):
 
 
 class _Dated(SansIOHTTPPolicy[HttpRequest, Any]):
-    """Gives each request its date, and again if it is repeated."""
+    """Sets the date of each request. A repeated request gets a new one."""
 
     def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
         request.http_request.headers["x-ms-date"] = format_date_time(time())
 
 
 class _Sender(HTTPPolicy[HttpRequest, Any]):
-    """The last step: sends by connections of its own, without `requests`, which costs as much again."""
+    """The last step: sends over connections of its own. With `requests`, each request would cost twice as much."""
 
     def __init__(self, transport: RequestsTransport, url: str) -> None:
         super().__init__()
@@ -130,9 +130,9 @@ class _Sender(HTTPPolicy[HttpRequest, Any]):
 
 
 class _PlainConnection(HTTPConnection):
-    """Sends a complete request, its body in pieces, and reads a small answer, in few steps.
+    """Sends a complete request and reads a small answer, in few steps.
 
-    The head and the beginning of the body are one TLS record, and so one packet if there is not more.
+    The head and the beginning of the body share one TLS record. So a small request is one packet.
     """
 
     def request(  # type: ignore[override]
@@ -160,7 +160,7 @@ class _PlainConnection(HTTPConnection):
             length = len(answer.read())
         if answer.will_close:
             self.close()
-        # What a transport's answer has, and three things for the pool.
+        # The pool needs the last three; the rest is what an answer of a transport has.
         return SimpleNamespace(
             status_code=answer.status,
             reason=answer.reason,
@@ -172,7 +172,7 @@ class _PlainConnection(HTTPConnection):
 
 
 class _SecureConnection(_PlainConnection, HTTPSConnection):
-    """The same by TLS."""
+    """A `_PlainConnection` over TLS."""
 
 
 def _encoded(block_id: str) -> str:

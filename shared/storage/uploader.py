@@ -23,7 +23,7 @@ Stage = Callable[[str, str, Sequence[bytes]], None]
 
 
 class Upload:
-    """One file. Takes its bytes, and has its block ids and its checksum after everything is staged."""
+    """One file. Takes its bytes. Its block ids and checksum are final after everything is staged."""
 
     def __init__(self, uploader: "Uploader", name: str, block_prefix: str) -> None:
         self.name = name
@@ -75,7 +75,7 @@ class Upload:
         self._uploader.hash(self._update(), size)
 
     def _update(self) -> Callable[[], None]:
-        """The next checksum step. From now on, only it holds the content."""
+        """The next checksum step. It takes the content with it."""
         chunks, self._content, self._content_bytes = self._content, [], 0
 
         def update() -> None:
@@ -124,7 +124,7 @@ class Uploader:
         size: int,
         first: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run `first`, and stage a block, as soon as the budget allows. `size`: the bytes that these two hold."""
+        """Run `first`, then stage a block, as soon as the budget allows. `size`: the bytes that both hold in memory."""
 
         def task() -> None:
             first()
@@ -174,7 +174,10 @@ class Uploader:
 
 
 class _Budget:
-    """The bytes that may be in flight. Only one thread takes, and more than the budget only if nothing is in flight."""
+    """The bytes that may be in flight. Only one thread takes from it.
+
+    It may take more than the budget if nothing is in flight.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
