@@ -29,7 +29,7 @@ from sqlglot import exp
 from downstream.delta import EventsTable, Replaced, TableError, main
 from downstream.event_rows import schema
 from downstream.source import FolderSource
-from shared.days.manifest import LandedFile
+from shared.days.manifest import LandedFile, Manifest
 from tests.downstream.conftest import ROOT, Warehouse
 from tests.downstream.landed import TUESDAY, WEDNESDAY, Landed, hour_of_events
 
@@ -129,6 +129,23 @@ def test_an_empty_day_is_recorded_once(landed: Landed, target: str) -> None:
     assert days(target) == []
 
 
+def test_a_day_with_rows_of_two_tries_is_loaded_again(
+    landed: Landed, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else has added rows. Which try is listed first does not matter."""
+    landed.export(WEDNESDAY, {}, attempt="00000003")
+    update(target, landed)
+    tries = ["00000001", "00000002"]
+    for day, in_order in (MONDAY, tries), (TUESDAY, tries[::-1]):
+        landed.export(day, {9: [MORNING]}, attempt="00000002")
+        for each in in_order:
+            row = pa.table({"export_date": [day], "export_try": [each]})
+            write_deltalake(target, row, mode="append", schema_mode="merge")
+
+    monkeypatch.setattr(FolderSource, "days", lambda _: dict.fromkeys((MONDAY, TUESDAY), "00000002"))
+    assert update(target, landed) == [Replaced(day, "00000002", 5, 0) for day in (MONDAY, TUESDAY)]
+
+
 def test_an_expired_day_may_come_back(landed: Landed, target: str) -> None:
     landed.export(MONDAY, {9: [MORNING]}, attempt="00000001")
     landed.export(TUESDAY, {9: [MORNING]}, attempt="00000002")
@@ -225,20 +242,29 @@ def test_a_table_of_something_else_is_left_alone(landed: Landed, target: str) ->
 
 
 class Interrupted(FolderSource):
-    """A source in which something happens when the first file is opened: the table and the manifest have been read."""
+    """A source in which something happens as soon as Tuesday's manifest is read, or once the first file is opened."""
 
-    def __init__(self, landed: Landed, then: Callable[[], object]) -> None:
+    def __init__(self, landed: Landed, then: Callable[[], object], at: str = "file") -> None:
         super().__init__(landed.folder, landed.prefix)
-        self._then: Callable[[], object] | None = then
+        self._at, self._then = at, then
+
+    def manifest(self, day: date) -> Manifest | None:
+        manifest = super().manifest(day)
+        if day == TUESDAY:
+            self._interrupt("manifest")
+        return manifest
 
     @contextmanager
     def open(self, file: LandedFile) -> Iterator[Iterator[bytes]]:
-        then, self._then = self._then, None
-        if then:
-            with ThreadPoolExecutor(1) as other:  # this is a thread of delta-rs, in which it cannot be called again
-                other.submit(then).result()
+        self._interrupt("file")
         with super().open(file) as stored:
             yield stored
+
+    def _interrupt(self, place: str) -> None:
+        if place == self._at:
+            self._at = ""
+            with ThreadPoolExecutor(1) as other:  # a thread of delta-rs opens files, and cannot call it again
+                other.submit(self._then).result()
 
 
 def test_of_two_writers_at_the_same_day_one_commits(landed: Landed, target: str) -> None:
@@ -271,10 +297,11 @@ def test_writers_that_begin_together_create_one_table(landed: Landed, tmp_path: 
         assert ["metaData" in entry for entry in log] == [True] + [False] * (len(log) - 1)
 
 
+@pytest.mark.parametrize("at", ["manifest", "file"])
 @pytest.mark.parametrize("newer", [{9: [EVENING]}, {}], ids=["with events", "empty"])
 @pytest.mark.parametrize("held", [True, False], ids=["a day that is there", "a new day"])
 def test_an_older_manifest_never_replaces_a_newer_one(
-    landed: Landed, target: str, newer: dict[int, list[bytes]], *, held: bool
+    landed: Landed, target: str, at: str, newer: dict[int, list[bytes]], *, held: bool
 ) -> None:
     """While a writer reads one export, another exports the day again and loads that."""
     landed.export(MONDAY, {}, attempt="00000001")
@@ -287,7 +314,7 @@ def test_an_older_manifest_never_replaces_a_newer_one(
         landed.export(TUESDAY, newer, attempt="00000004")
         assert len(update(target, landed)) == 1
 
-    assert update(target, Interrupted(landed, overtake)) == []
+    assert update(target, Interrupted(landed, overtake, at)) == []
     assert days(target) == ([(TUESDAY, "00000004", 5)] if newer else [])
 
 

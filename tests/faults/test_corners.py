@@ -17,7 +17,15 @@ from azure.storage.blob import ContainerClient
 from local.simulator import Fault, Simulator
 from shared.app import App, open_app
 from shared.dates import newest_complete_day
-from shared.errors import AmplitudeUnavailable, BadRequest, InvalidManifest, StorageUnavailable
+from shared.errors import (
+    AmplitudeUnavailable,
+    BadRequest,
+    ExportError,
+    InvalidManifest,
+    StorageDenied,
+    StorageUnavailable,
+)
+from shared.runs.lock import DayLock
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
 from shared.storage import container as module
@@ -32,13 +40,16 @@ pytestmark = pytest.mark.in_memory
 NEXT = date(2025, 11, 5)
 
 
-def failing(at: int, of: Callable[..., Any]) -> Callable[..., Any]:
+AWAY = StorageUnavailable("away for a moment")
+
+
+def failing(at: int, of: Callable[..., Any], failure: Exception = AWAY) -> Callable[..., Any]:
     """A function that fails as a storage account does, at one of its calls."""
     calls = iter(range(1, 1_000_000))
 
     def call(*args: object, **named: object) -> object:
         if next(calls) == at:
-            raise StorageUnavailable("away for a moment")
+            raise failure
         return of(*args, **named)
 
     return call
@@ -60,7 +71,7 @@ def test_a_backfill_that_fails_half_way_sends_what_it_has_queued(
     assert len(sent) == 2
 
 
-@pytest.mark.parametrize("failure", [StorageUnavailable("away for a moment"), RuntimeError("a fault of the app")])
+@pytest.mark.parametrize("failure", [AWAY, RuntimeError("a fault of the app")])
 def test_a_night_whose_tidying_fails_queues_all_the_same(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
@@ -186,6 +197,16 @@ def test_what_proved_too_large_is_kept_at_once(exports: Exports, simulator: Simu
     simulator.fail(Fault(status=400, body=b"too large"))
     exports.run()
     assert known == [24, 12, 12]
+
+
+@pytest.mark.parametrize(("failure", "requests"), [(AWAY, 3), (StorageDenied("no longer allowed"), 1)])
+def test_what_cannot_be_kept_ends_the_try_only_if_the_storage_denies_it(
+    exports: Exports, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, failure: ExportError, requests: int
+) -> None:
+    monkeypatch.setattr(DayLock, "write", failing(2, DayLock.write, failure))  # the first is the try's start
+    simulator.fail(Fault(status=400, body=b"too large"))
+    assert exports.attempt() is (failure if requests == 1 else None)
+    assert len(simulator.requests) == requests
 
 
 def test_a_damaged_name_does_not_spoil_the_next_attempt(exports: Exports, simulator: Simulator, reader: Reader) -> None:

@@ -197,7 +197,11 @@ def test_the_parameters_allow_no_other_region_and_only_what_the_code_takes() -> 
     takes = arm_template()["parameters"]
     assert takes["location"]["allowedValues"] == ["germanywestcentral"]
     assert takes["storageRedundancy"]["allowedValues"] == ["Standard_LRS", "Standard_ZRS"]
-    needed = "using 'main.bicep'\nparam environmentName = 'e'\nparam alertEmail = 'a@b'\n"
+    needed = (
+        "using 'main.bicep'\nparam environmentName = 'amplitude-export'\nparam alertEmail = 'data-team@example.com'\n"
+    )
+    by_default = compiled(templates() | {"main.bicepparam": needed}, {})
+    assert by_default == committed("default"), "main.bicep and main.bicepparam have different defaults"
     extremes = {
         name: each.get("allowedValues") or [each[limit] for limit in ("minValue", "maxValue") if limit in each]
         for name, each in takes.items()

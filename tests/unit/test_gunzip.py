@@ -76,6 +76,13 @@ def test_reads_each_form_of_gzip(form: str, size: int) -> None:
     assert (member.content, member.stored) == (content, packed)
 
 
+def test_a_trailer_has_only_the_low_digits_of_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 32 bits (RFC 1952). Of eight here, or the test would take more than 4 GiB."""
+    monkeypatch.setattr("shared.archive.gunzip._MOST_32", 0xFF)
+    packed = gzip.compress(LINES * 20)[:-4] + struct.pack("<I", len(LINES * 20) & 0xFF)
+    assert b"".join(content for _, content in gunzip.gunzip(ByteReader([packed], "a"), "a")) == LINES * 20
+
+
 def _flipped(data: bytes, position: int) -> bytes:
     damaged = bytearray(data)
     damaged[position] ^= 1
