@@ -14,7 +14,7 @@ from rich.text import Text
 
 from shared.dates import DAY
 from shared.days.calendar import Calendar, DayView, word
-from shared.text import hours_text, month_text, number, size, visible
+from shared.text import hours_text, month_text, size, visible
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LABEL, _CELL = 4, 2
@@ -42,7 +42,7 @@ class _Coverage:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.calendar.headline, "bold")
         total = self.calendar.total
-        yield Text(f"{number(total.events)} events, {size(total.bytes)} decompressed")
+        yield Text(f"{total.events:,} events, {size(total.bytes)} decompressed")
         yield Text()
         yield from self._graph(options.max_width)
         yield _legend(self.calendar)
@@ -75,7 +75,7 @@ class _Coverage:
         table.add_column("notes", overflow="fold")
         for view in self.calendar.days.values():
             landed, glyph = view.landed, Text(*_glyph(view))
-            figures = (number(landed.events), size(landed.bytes), number(landed.files)) if landed else ("", "", "")
+            figures = (f"{landed.events:,}", size(landed.bytes), f"{landed.files:,}") if landed else ("", "", "")
             status = Text(word(view.look), _STYLES[view.look])
             table.add_row(glyph, str(view.date), status, *figures, Text(visible("; ".join(_notes(view)))))
         return table
@@ -92,7 +92,7 @@ def _notes(view: DayView) -> Iterator[str]:
     if view.landed and view.landed.events and view.landed.empty_hours:
         yield f"no events in {hours_text(view.landed.empty_hours)}"
     if view.landed and view.landed.grown:
-        yield f"{number(view.landed.grown)} more events than the previous export"
+        yield f"{view.landed.grown:,} more events than the previous export"
     if view.later:
         yield f"latest run {word(view.later)}"
     yield from view.warnings

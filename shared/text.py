@@ -1,6 +1,5 @@
 """Texts for pages: numbers, sizes, dates, unprintable characters, and what to do about an error."""
 
-from calendar import day_name, month_name
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
@@ -13,11 +12,6 @@ _THOUSAND = 1000
 def advice(error: RunError) -> str:
     """What to do about an error. For an error that this version does not know, the advice is general."""
     return leaves().get(error.type, ExportError).advice
-
-
-def number(value: int) -> str:
-    """`768,000`."""
-    return f"{value:,}"
 
 
 def short(value: int) -> str:
@@ -43,15 +37,15 @@ def _scaled(value: int, units: Sequence[str]) -> tuple[float, str]:
 
 def day_text(day: date, *, weekday: bool = False) -> str:
     """`4 November 2025`; with `weekday`: `Tuesday, 4 November 2025`."""
-    text = f"{day.day} {month_name[day.month]} {day.year}"
-    return f"{day_name[day.weekday()]}, {text}" if weekday else text
+    text = f"{day.day} {month_text(day)}"
+    return f"{day:%A}, {text}" if weekday else text
 
 
 def span_text(first: date, last: date) -> str:
     """`4 November 2025`, `4 to 6 November 2025`, `30 October to 2 November 2025`, `1 December 2024 to 2 May 2025`."""
     if first == last or first.year != last.year:
         return " to ".join(map(day_text, dict.fromkeys((first, last))))
-    month = "" if first.month == last.month else f" {month_name[first.month]}"
+    month = "" if first.month == last.month else f" {first:%B}"
     return f"{first.day}{month} to {day_text(last)}"
 
 
@@ -77,7 +71,7 @@ def hours_text(hours: Sequence[int]) -> str:
 
 def month_text(day: date) -> str:
     """`November 2025`."""
-    return f"{month_name[day.month]} {day.year}"
+    return f"{day:%B} {day.year}"
 
 
 def moment_text(moment: datetime) -> str:

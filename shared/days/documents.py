@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -139,10 +140,9 @@ def iso(moment: datetime) -> str:
 
 def from_iso(value: object) -> datetime | None:
     """The instant that `iso` wrote; None for None, and for anything that is not an instant."""
-    try:
+    with suppress(ValueError):
         return _instant(value) if value else None
-    except ValueError:
-        return None
+    return None
 
 
 def as_metadata(figures: Mapping[str, str]) -> dict[str, str]:
@@ -166,10 +166,9 @@ def metadata_numbers(metadata: Mapping[str, str], key: str) -> tuple[int, ...]:
 
 def metadata_texts(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
     """Texts from metadata; an empty list if they cannot be read."""
-    try:
+    with suppress(*NOT_OURS):
         return _items(text, json.loads(metadata.get(key, "[]")))
-    except NOT_OURS:
-        return ()
+    return ()
 
 
 def metadata_text(metadata: Mapping[str, str], key: str) -> str:

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import azure.functions as func
@@ -75,8 +76,7 @@ def _from_another_site(request: func.HttpRequest) -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if origin and site is None:
         # Over plain http, anybody on the network can answer in place of this host.
-        same = origin.partition("://")[2] == urlsplit(request.url).netloc and is_protected(origin)
-        return not same
+        return origin.partition("://")[2] != urlsplit(request.url).netloc or not is_protected(origin)
     return site not in (None, "same-origin", "none")
 
 
@@ -94,13 +94,9 @@ def _principal(header: str) -> Caller:
 
 
 def _claims(claims: object) -> Iterator[tuple[str, str]]:
-    if isinstance(claims, Mapping):
-        pairs = list(claims.items())
-    elif isinstance(claims, list):
-        pairs = [(claim.get("typ"), claim.get("val")) for claim in claims if isinstance(claim, Mapping)]
-    else:
-        pairs = []
-    for name, value in pairs:
+    listed = claims if isinstance(claims, list) else []
+    pairs: list[tuple[Any, Any]] = [(one.get("typ"), one.get("val")) for one in listed if isinstance(one, Mapping)]
+    for name, value in claims.items() if isinstance(claims, Mapping) else pairs:
         for one in value if isinstance(value, list) else [value]:
             if isinstance(name, str) and isinstance(one, str):
                 yield name, one

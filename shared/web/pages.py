@@ -84,7 +84,7 @@ _ENV = Environment(
     lstrip_blocks=True,
 )
 _ENV.filters |= {
-    "number": say.number, "short": say.short, "size": say.size, "seconds": say.seconds_text, "hours": say.hours_text,
+    "number": "{:,}".format, "short": say.short, "size": say.size, "seconds": say.seconds_text, "hours": say.hours_text,
     "day": say.day_text, "month": say.month_text, "span": say.span_text, "moment": say.moment_text,
     "advice": say.advice, "word": word,
 }  # fmt: skip
