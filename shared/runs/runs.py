@@ -264,10 +264,8 @@ class Runs:
         while True:
             document = self.container.read(name)
             if document is None:
-                try:
+                with suppress(errors.ConditionNotMet):  # somebody else was faster
                     put_unleased(self.container, name, fresh, None)
-                except errors.ConditionNotMet:
-                    continue  # somebody else was faster
             elif foreign := foreign_lease(self.container, name, document):
                 raise foreign
             lease = self.container.lease(name, LEASE_SECONDS)
