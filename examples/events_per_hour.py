@@ -39,7 +39,7 @@ EVENTS_BY_HOUR = """
 
 
 def one_file(path: Path) -> str:
-    """The path for DuckDB, which takes each one for a pattern."""
+    """The path, escaped: DuckDB reads every path as a pattern."""
     return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 
@@ -89,11 +89,11 @@ def draw(by_platform: dict[str, list[int]], day: str) -> Figure:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code is 1 where the day has not landed."""
+    """Run the command line; the exit code is 1 if the day has not landed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("day", help="a UTC day like 2025-11-04")
-    parser.add_argument("picture", type=Path, help="where to: .svg, .png or .pdf")
+    parser.add_argument("picture", type=Path, help="the file to write: .svg, .png or .pdf")
     parser.add_argument("--prefix", default="", help="EXPORT_PREFIX, if the app has one")
     options = parser.parse_args(arguments)
     try:
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
-    # The same data give the same bytes, so that a picture in a repository changes only with what it shows.
+    # The same data give the same bytes, so a picture in a repository changes only if its data changes.
     mpl.rcParams["svg.hashsalt"] = options.day
     draw(by_platform, options.day).savefig(
         options.picture, metadata={"Date": None} if options.picture.suffix == ".svg" else {}

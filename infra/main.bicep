@@ -11,7 +11,7 @@ param environmentName string
 @allowed(['germanywestcentral'])
 param location string = 'germanywestcentral'
 
-@description('Required. Mail address that alerts are sent to. Without it the compiler says BCP333: set ALERT_EMAIL.')
+@description('Required. Email address that alerts are sent to. Without it the compiler says BCP333: set ALERT_EMAIL.')
 @minLength(3)
 param alertEmail string
 
@@ -47,7 +47,7 @@ param httpPrivateEndpoint bool = false
 @allowed(['Standard_LRS', 'Standard_ZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
-@description('Optional. Gives the storage account with the events real directories (ADLS Gen2, as Fabric and Databricks prefer). Such an account has no versions: you can undelete blobs that a rerun has replaced for `deletedRetentionDays` only. You cannot change this after the account is created.')
+@description('Optional. Gives the storage account with the events real directories (ADLS Gen2, as Fabric and Databricks prefer). Such an account has no versions: blobs that a rerun replaced can only be undeleted, for `deletedRetentionDays`. You cannot change this after the account is created.')
 param hierarchicalNamespace bool = false
 
 @description('Optional. Spreads the app over zones. Azure then bills always-ready instances.')
@@ -55,12 +55,13 @@ param zoneRedundant bool = false
 
 // An instance exports one day at a time (`batchSize` in host.json), and an export sends one request at a time. So four
 // instances stay below the five parallel requests that Amplitude's documentation allows a project. Azure's API description
-// counts instances of each function group (azure-rest-api-specs #45083, 2026), so a backfill takes none from HTTP, `nightly`
-// and `give_up`. An older answer (azure-functions-host #10523, 2024) counts all of the app's: four groups, four instances.
-// The app has no lock that lets only one export run: instances that wait for it are billed, and messages that are put back
+// (azure-rest-api-specs #45083, 2026) counts the instances of each function group separately, so a backfill takes none from
+// HTTP, `nightly` and `give_up`. An older answer (azure-functions-host #10523, 2024) counts all instances of the app,
+// which has four groups.
+// No lock lets only one export run at a time. Instances that waited for it would be billed. Messages that were put back would
 // come closer to `maxDequeueCount` each time, so days would be given up because others were exported.
-// Below 40 was once a preview in some regions. If yours refuses four, the deployment guide says how to live with 40.
-@description('Optional. The most instances at a time. Each exports one day.')
+// Values below 40 were once a preview in some regions. If yours refuses four, the deployment guide says how to live with 40.
+@description('Optional. Maximum number of instances at a time. Each exports one day.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 4
@@ -78,7 +79,7 @@ param coolAfterDays int = 60
 @maxValue(365)
 param deletedRetentionDays int = 14
 
-@description('Optional. For how many days an old version of a blob is kept.')
+@description('Optional. An old version of a blob is deleted this many days after it was written.')
 @minValue(1)
 param oldVersionDays int = 30
 
@@ -139,7 +140,7 @@ param schedule string = '0 30 3 * * *'
 @maxLength(56)
 param queueName string = 'amplitude-exports'
 
-@description('Optional. How many days before yesterday the timer checks for missing days; 0 turns this off.')
+@description('Optional. How many days before yesterday the timer checks. 0: it exports only yesterday, and no day a second time.')
 @minValue(0)
 @maxValue(366)
 param lookbackDays int = 7

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Exports yesterday, or the given day. It prints nothing if that succeeds, so cron sends a mail only after a failure.
+# Exports yesterday, or the given day. It prints nothing if that succeeds, so cron sends an email only after a failure.
 # cron has no store for secrets, so the settings are in .env. The script refuses to run if other users can read that file.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -78,7 +78,7 @@ var rules = [
   {
     name: 'poison-queue'
     displayName: 'Amplitude export: a message in the poison queue'
-    description: 'The Functions host gave a message up after its last try. Runbook: docs/operations.md.'
+    description: 'The Functions host has moved a message into the poison queue. Runbook: docs/operations.md.'
     severity: 1
     query: loadTextContent('../queries/poison-queue.kql')
     frequency: 'PT15M'
@@ -167,9 +167,9 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
   }
 ]
 
-// Application Insights makes this detector by itself, with a global action group that mails everyone with a monitoring role.
-// Named the same and disabled, it stays quiet: the rules above report what matters, through the regional group. Detectors
-// exist in the location `global` only.
+// Application Insights creates this detector by itself, with a global action group that emails everyone with a monitoring role.
+// This resource has the same name, so it turns that detector off: the rules above report what matters, through the regional
+// group. Detectors exist in the location `global` only.
 resource failureAnomalies 'Microsoft.AlertsManagement/smartDetectorAlertRules@2021-04-01' = {
   name: 'Failure Anomalies - ${applicationInsightsName}'
   location: 'global'

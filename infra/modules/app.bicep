@@ -30,7 +30,7 @@ param applicationInsightsName string
 @description('Required. The settings that the app itself reads, by name.')
 param settings object
 
-@description('Required. Most instances at a time.')
+@description('Required. Maximum number of instances at a time.')
 param maximumInstanceCount int
 
 @description('Required. Memory of an instance in MB.')
@@ -49,7 +49,7 @@ param workspaceId string
 @description('Required. Public IPv4 addresses or ranges that may call the HTTP routes; empty for all, unless there is a private endpoint.')
 param httpAllowedIpAddresses array
 
-@description('Required. Whether callers come through a private endpoint.')
+@description('Required. Whether callers use a private endpoint.')
 param httpPrivateEndpoint bool
 
 @description('Required. Who may call the HTTP routes: `function` for host keys, `entra` for sign-in.')
@@ -115,7 +115,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
 resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  tags: union(tags, { 'azd-service-name': 'export' }) // azd finds by it what to deploy to
+  tags: union(tags, { 'azd-service-name': 'export' }) // azd deploys to the app with this tag
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
@@ -126,8 +126,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    // The routes ask for a host key or a sign-in. With access off, deployments could not come in either; the restrictions
-    // below close the routes alone.
+    // The routes ask for a host key or a sign-in. Without public access, deployments could not come in either. The restrictions
+    // below close only the routes.
     publicNetworkAccess: 'Enabled'
     keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
@@ -188,15 +188,15 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   }
 
   // Settings that Flex Consumption refuses (FUNCTIONS_WORKER_RUNTIME, FUNCTIONS_EXTENSION_VERSION,
-  // WEBSITE_RUN_FROM_PACKAGE and those of a build) belong into `functionAppConfig` or nowhere.
+  // WEBSITE_RUN_FROM_PACKAGE and those of a build) belong in `functionAppConfig` or nowhere.
   resource appSettings 'config' = {
     name: 'appsettings'
     properties: union(platformSettings, settings, signInSettings)
   }
 }
 
-// Deployed in both modes. A deployment never deletes what a template no longer names, so a sign-in that is only left out
-// would stay on after the way back to host keys.
+// Deployed in both modes. A deployment never deletes what a template no longer names, so a sign-in that is merely left
+// out would stay on after a return to host keys.
 resource signIn 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'authsettingsV2'
@@ -223,8 +223,8 @@ resource signIn 'Microsoft.Web/sites/config@2025-03-01' = {
   dependsOn: [app::appSettings]
 }
 
-// The host's log by a second way: it is there even if telemetry cannot be sent. No other category: one of them records
-// addresses with their query, and so the key of a caller.
+// A second copy of the host's log, which is there even if telemetry cannot be sent. No other category, because one of them
+// records addresses with their query, which may contain a caller's key.
 resource hostLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: app
   name: 'to-workspace'

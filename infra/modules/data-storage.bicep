@@ -48,7 +48,7 @@ param coolAfterDays int
 @description('Required. For how many days a deleted blob or container can be restored.')
 param deletedRetentionDays int
 
-@description('Required. For how many days an old version of a blob is kept.')
+@description('Required. An old version of a blob is deleted this many days after it was written.')
 param oldVersionDays int
 
 @description('Required. Workspace that receives diagnostic logs.')
@@ -117,8 +117,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     supportsHttpsTrafficOnly: true
     networkAcls: {
       // Azure's lifecycle management comes from outside the network. Its documentation says that a firewall may block
-      // it unless trusted services are let in; then nothing would cool down, and old versions would stay for ever. The
-      // exception holds while public access is off. A trusted service still needs a role to read anything.
+      // it unless trusted services are let in. Without it, nothing would move to the cool tier, and old versions would stay
+      // for ever. The exception also works while public access is off. A trusted service still needs a role to read anything.
       bypass: 'AzureServices'
       defaultAction: privateNetworking ? 'Deny' : 'Allow'
       ipRules: [
@@ -190,8 +190,9 @@ resource readerReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (
   }
 }
 
-// Stops `azd down`, the portal and a mistyped command. Blobs can still be written and deleted. While it is there, nobody can
-// remove a role assignment or a private endpoint of the account either: delete the lock first, `azd provision` makes it again.
+// Stops `azd down`, the portal and a mistyped command. Blobs can still be written and deleted. While it exists, nobody can
+// remove a role assignment or a private endpoint of the account either: delete the lock first. `azd provision --no-state`
+// creates it again.
 resource keep 'Microsoft.Authorization/locks@2020-05-01' = if (protect) {
   scope: account
   name: 'keep-events'

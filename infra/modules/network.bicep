@@ -54,8 +54,8 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-01-01' = {
           direction: 'Inbound'
           priority: 100
           protocol: 'Tcp'
-          // Written out: whether the tag VirtualNetwork covers a subnet that is delegated to Flex Consumption is documented
-          // nowhere.
+          // Written out, because no documentation says whether the tag VirtualNetwork covers a subnet that is delegated to
+          // Flex Consumption.
           sourceAddressPrefix: appSubnetPrefix
           sourcePortRange: '*'
           destinationAddressPrefix: 'VirtualNetwork'
