@@ -241,10 +241,8 @@ class FewerEvents(PermanentError):
                 f"{landed} events of project {self.landed_project} have landed. The export has "
                 f"{exported} of project {self.exported_project}. Do the keys belong to the right project?"
             )
-        lost = ""
-        if self.exported >= self.landed and self.lost_hours:
-            hours = ", ".join(map(str, self.lost_hours))
-            lost = f", but none in hour {hours}, which had some"
+        hours = ", ".join(map(str, self.lost_hours)) if self.exported >= self.landed else ""
+        lost = f", but none in hour {hours}, which had some" if hours else ""
         return f"{landed} events have landed. The export has {exported}{lost}."
 
     def __str__(self) -> str:
@@ -257,12 +255,8 @@ class FewerEvents(PermanentError):
     @property
     def details(self) -> Mapping[str, object]:
         """All figures."""
-        return {
-            "landed": self.landed,
-            "exported": self.exported,
-            "lost_hours": list(self.lost_hours),
-            "difference": self.difference(","),
-        }
+        figures = {"landed": self.landed, "exported": self.exported, "lost_hours": list(self.lost_hours)}
+        return {**figures, "difference": self.difference(",")}
 
 
 class StorageDenied(PermanentError):
