@@ -12,7 +12,7 @@ from shared.days.state import State
 from shared.days.status import RunStatus
 from shared.names import Kind, Names
 from shared.settings import Settings
-from shared.storage.container import Blob, Container
+from shared.storage.container import Blob, Container, Document
 
 
 def read_coverage(container: Container, settings: Settings, first: date, last: date, now: datetime) -> list[Day]:
@@ -38,19 +38,19 @@ def read_coverage(container: Container, settings: Settings, first: date, last: d
     return days
 
 
-def read_manifest(container: Container, names: Names, day: date) -> Manifest | None:
-    """The manifest of a day; None if the day has not landed. Raises InvalidManifest if this app did not write it."""
+def read_manifest(container: Container, names: Names, day: date) -> tuple[Document | None, Manifest | None]:
+    """A day's manifest, as a blob and as a value. Raises InvalidManifest if this app did not write it."""
     name = names.manifest(day)
     document = container.read(name)
-    return Manifest.from_json(document.data, name) if document else None
+    return document, Manifest.from_json(document.data, name) if document else None
 
 
 def read_day(container: Container, names: Names, day: date) -> Day | None:
     """A day by its status and its manifest; None if it has neither. Raises InvalidManifest if it cannot be read."""
-    status, document = container.read(names.status(day)), container.read(names.manifest(day))
+    status = container.read(names.status(day))
+    document, manifest = read_manifest(container, names, day)
     if status is None and document is None:
         return None
-    manifest = Manifest.from_json(document.data, names.manifest(day)) if document else None
     run = RunStatus.from_json(status.data) if status else None
     landed = Landed.of(manifest, document.metadata) if manifest and document else None
     found = Day.of(day, run, leased=bool(status and status.leased), landed=landed, otherwise=State.FAILED)

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 
 from shared.dates import DAY
+from shared.days.coverage import read_manifest
 from shared.days.documents import metadata_number
 from shared.days.manifest import LOW_VOLUME, VOLUME_DAYS, LandedFile, Manifest, compare, compare_volume, empty_hours
 from shared.days.status import RunStatus
@@ -52,7 +53,7 @@ class DayExport:
         If the export raises an ExportError, the landed day is unchanged, and the blobs of this try were deleted, unless
         the put was sent and may still take effect.
         """
-        document, landed = self._landed()
+        document, landed = read_manifest(self.container, self.settings.names, self.run.date)
         windows = list(fetch())
         check()
         staged = [file for window in windows for file in window.files]
@@ -74,11 +75,6 @@ class DayExport:
             log(logging.INFO, "day_grew", **self.run.fields, **more)
         self._tidy(manifest, landed)
         return manifest
-
-    def _landed(self) -> tuple[Document | None, Manifest | None]:
-        name = self.settings.names.manifest(self.run.date)
-        document = self.container.read(name)
-        return document, Manifest.from_json(document.data, name) if document else None
 
     def _choose(
         self, staged: Sequence[StagedFile], landed: Manifest | None
@@ -156,7 +152,7 @@ class DayExport:
             with self.run_log.timed(name, "put manifest", len(data)):
                 self.container.put(name, data, metadata, over=over.etag if over else None)
         except (ConditionNotMet, StorageUnavailable) as error:
-            _, landed = self._landed()
+            _, landed = read_manifest(self.container, self.settings.names, self.run.date)
             if landed and landed.try_id == self.run.try_id:
                 return
             if isinstance(error, StorageUnavailable):

@@ -143,7 +143,7 @@ class Nightly:
         found = [blob.name for blob in blobs if self._is_old(blob.last_modified)]
         if not found:
             return 0
-        manifest = read_manifest(self.container, self.settings.names, day)
+        _, manifest = read_manifest(self.container, self.settings.names, day)
         listed = {file.name for file in manifest.files} if manifest else set()
         unlisted = [blob for blob in found if blob not in listed]
         self._delete(day, unlisted)

@@ -179,7 +179,7 @@ class Runs:
             # The manifest may have been put before the error, or its answer may be lost. Then the day has landed.
             landed = None
             with suppress(errors.ExportError):
-                landed = read_manifest(self.container, self.settings.names, order.day)
+                _, landed = read_manifest(self.container, self.settings.names, order.day)
             if landed is None or landed.try_id != try_id:
                 _record(lock, error, comes_back=comes_back)
                 raise
@@ -241,7 +241,7 @@ class Runs:
         if status.status in (RunState.COMPLETE, RunState.WITHDRAWN, RunState.EXPIRED):
             return False
         with suppress(errors.InvalidManifest):  # a manifest that cannot be read was not written by this run
-            landed = read_manifest(self.container, self.settings.names, order.day)
+            _, landed = read_manifest(self.container, self.settings.names, order.day)
             return landed is None or landed.run_id != status.run_id
         return True
 
