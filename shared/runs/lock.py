@@ -110,16 +110,7 @@ class DayLock:
             self._check_held()
 
     def _hold(self) -> None:
-        """Renew the lease until the context is left, then release it."""
-        try:
-            self._beat()
-        finally:
-            self._stop.wait()
-            # It is no longer held, or the storage does not answer: then it expires by itself.
-            with contextlib.suppress(ExportError):
-                self._lease.release()
-
-    def _beat(self) -> None:
+        """Renew the lease, and write what is noted, until the context is left. Then release the lease."""
         renewed = time.monotonic()
         while not self._stop.wait(PROGRESS_SECONDS):
             try:
@@ -130,9 +121,13 @@ class DayLock:
                     if self.status is not self._sent:
                         self._put()
             except Displaced:
-                return  # `check` raises it
+                break  # `check` raises it
             except Exception:  # noqa: BLE001, S112 - the heartbeat must go on after any error, or the lease would be lost
                 continue  # the next beat tries again
+        self._stop.wait()
+        # It is no longer held, or the storage does not answer: then it expires by itself.
+        with contextlib.suppress(ExportError):
+            self._lease.release()
 
 
 def foreign_lease(container: Container, name: str, document: Document) -> StorageDenied | None:
