@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests use: the emulator, a container of its own, the simulator."""
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # An example takes milliseconds, and the first text of a fresh clone some seconds: hypothesis then builds its tables.
 settings.register_profile("any machine", deadline=timedelta(seconds=10))
 settings.load_profile("any machine")
+
+gc.disable()
+"""What collecting makes is there to stay: looking through it for garbage takes a second, in every worker."""
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 _FOREIGN_PREFIXES = ("AMP_", "EXPORT_", "AZURE", "AZURITE_", "IDENTITY_", "MSI_", "WEBSITE_")
 _FOREIGN_SUFFIXES = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")

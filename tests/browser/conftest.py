@@ -6,16 +6,17 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES, LOOKS = ROOT / "docs" / "images", ROOT / ".run" / "screenshots"
 KEPT = bool(os.environ.get("UPDATE_SCREENSHOTS"))
+MATPLOTLIB = Path(str(distribution("matplotlib").locate_file("matplotlib")))
 UNPACKED = Path(__file__).parent / "node_modules" / ".unpacked"
 FLAGS = [
     "--no-sandbox",  # a container's root has none
@@ -49,7 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def _font_config(cache: Path) -> str:
     # The browser's package has one family, matplotlib brings one with fixed width: the same on each machine.
-    folders = (UNPACKED / "fonts", Path(mpl.get_data_path()) / "fonts" / "ttf")
+    folders = (UNPACKED / "fonts", MATPLOTLIB / "mpl-data" / "fonts" / "ttf")
     families = (("system-ui", "Open Sans"), ("sans-serif", "Open Sans"), ("ui-monospace", "DejaVu Sans Mono"))
     return (
         '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from typing import Any, Literal
 
 import pytest
@@ -40,12 +41,12 @@ NARROW = PHONE | {"viewport": {"width": 320, "height": 844}}
 ERROR = fewer(SATURDAY, 362241, 198256)
 FAILED = answer(SATURDAY, run="failed", run_id="4f0a9c1be7d24b6f8a3d5c2e9b7f1a06", error=ERROR)
 
-PAGES: dict[str, Rendered] = {
-    "month": coverage_page(Calendar(month(), FIRST, LAST, NOW)),
-    "day": day_page(FAILED, NOW),
-    "hostile-month": coverage_page(Calendar(hostile_days(), FIRST, LAST, NOW)),
-    "hostile-day": day_page(hostile_answer(SATURDAY), NOW),
-    "year": coverage_page(
+PAGES: dict[str, Callable[[], Rendered]] = {
+    "month": lambda: coverage_page(Calendar(month(), FIRST, LAST, NOW)),
+    "day": lambda: day_page(FAILED, NOW),
+    "hostile-month": lambda: coverage_page(Calendar(hostile_days(), FIRST, LAST, NOW)),
+    "hostile-day": lambda: day_page(hostile_answer(SATURDAY), NOW),
+    "year": lambda: coverage_page(
         Calendar([landed(LAST - timedelta(days=n)) for n in range(364, 29, -1)] + month(), date(2024, 12, 1), LAST, NOW)
     ),
 }
@@ -70,12 +71,18 @@ ENDS = [
 """Days that nobody ever asked for, and one whose host died a moment ago."""
 NOTHING = [known(FIRST + timedelta(days=n), "missing") for n in range(30)]
 PAGES |= {
-    "new": coverage_page(Calendar(NOTHING, FIRST, LAST, NOW, since=LAST)),
-    "many-files": day_page(CROWDED, NOW, entra=True),
-    "ends": coverage_page(Calendar(ENDS, FIRST, LAST, NOW, since=FIRST + timedelta(days=9)), entra=True),
-    "running": day_page(UNDER_WAY, NOW),
-    "problem": problem_page("Not found", f"{SATURDAY} was never exported.", SATURDAY, NOW, home="../exports"),
+    "new": lambda: coverage_page(Calendar(NOTHING, FIRST, LAST, NOW, since=LAST)),
+    "many-files": lambda: day_page(CROWDED, NOW, entra=True),
+    "ends": lambda: coverage_page(Calendar(ENDS, FIRST, LAST, NOW, since=FIRST + timedelta(days=9)), entra=True),
+    "running": lambda: day_page(UNDER_WAY, NOW),
+    "problem": lambda: problem_page("Not found", f"{SATURDAY} was never exported.", SATURDAY, NOW, home="../exports"),
 }
+
+
+@cache
+def rendered(name: str) -> Rendered:
+    return PAGES[name]()
+
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LONG = ("year", "many-files")
@@ -128,7 +135,7 @@ def test_a_page_can_be_read_and_used_at_any_width_in_both_schemes(
     open_page: Open, serve: Serve, picture: Callable[..., bytes], name: str
 ) -> None:
     """All text is told from its background, all that can be reached has a name and its size, nothing is cut."""
-    page = open_page(serve(PAGES[name]), **PHONE)
+    page = open_page(serve(rendered(name)), **PHONE)
     for scheme, width in itertools.product(SCHEMES, (320, 768, 1280) if KEPT else ()):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 844})
@@ -157,7 +164,7 @@ def test_a_page_can_be_read_and_used_at_any_width_in_both_schemes(
 
 @pytest.mark.parametrize("name", ["hostile-month", "hostile-day"])
 def test_hostile_text_runs_nothing_and_is_shown_as_it_is(open_page: Open, serve: Serve, name: str) -> None:
-    page = open_page(serve(PAGES[name]))  # a dialog, an error or a foreign request fails the test
+    page = open_page(serve(rendered(name)))  # a dialog, an error or a foreign request fails the test
     page.evaluate(OPEN_ALL)
     assert page.locator("img").count() == 0
     assert page.locator("script").count() == 1
@@ -172,7 +179,7 @@ def test_hostile_text_runs_nothing_and_is_shown_as_it_is(open_page: Open, serve:
 
 @pytest.mark.parametrize("name", ["month", "day"])
 def test_a_script_that_got_in_would_not_run(browser: Browser, serve: Serve, name: str) -> None:
-    html, headers = PAGES[name]
+    html, headers = rendered(name)
     planted = html.replace("</main>", "<script>document.title = 'taken over'</script></main>")
     assert planted != html
     with browser.new_context() as context:
@@ -187,7 +194,7 @@ def test_a_script_that_got_in_would_not_run(browser: Browser, serve: Serve, name
 
 
 def test_without_scripts_the_calendar_and_its_days_can_be_read(open_page: Open, serve: Serve) -> None:
-    page = open_page(serve(PAGES["month"]), java_script_enabled=False)
+    page = open_page(serve(rendered("month")), java_script_enabled=False)
     expect(page.get_by_role("heading", level=1)).to_have_text("21 of 27 days have landed")
     expect(page.get_by_text("Scripts are off")).to_be_visible()
     day = page.locator("#d-2025-11-15")
@@ -202,7 +209,7 @@ def test_without_scripts_the_calendar_and_its_days_can_be_read(open_page: Open, 
 
 
 def test_the_keyboard_moves_from_day_to_day_and_opens_one(open_page: Open, serve: Serve) -> None:
-    page = open_page(serve(PAGES["month"]))
+    page = open_page(serve(rendered("month")))
     page.locator("a[href='#d-2025-11-03'].day").focus()
     for key, day in [("ArrowRight", 4), ("ArrowDown", 11), ("ArrowUp", 4), ("ArrowLeft", 3), ("ArrowLeft", 3)]:
         page.keyboard.press(key)
@@ -217,7 +224,7 @@ def test_the_keyboard_moves_from_day_to_day_and_opens_one(open_page: Open, serve
 
 def test_the_key_leaves_the_address_and_goes_along_in_a_header(open_page: Open, serve: Serve) -> None:
     """From then on no address has it: not the history's, nor that of any request; back and F5 work without it."""
-    url = serve(PAGES["month"])
+    url = serve(rendered("month"))
     page = open_page(f"{url}?code=a%2Bkey%3D%3D#d-2025-11-15")
     assert page.url == f"{url}#d-2025-11-15"
     requested: list[tuple[str, str | None]] = []
@@ -239,7 +246,7 @@ def test_the_key_leaves_the_address_and_goes_along_in_a_header(open_page: Open, 
 
 
 def test_an_address_with_a_last_slash_leads_to_the_same_places(open_page: Open, serve: Serve) -> None:
-    url = serve(PAGES["month"])
+    url = serve(rendered("month"))
     page = open_page(f"{url}/?from=2025-11-01#d-2025-11-15")
     assert page.url == f"{url}?from=2025-11-01#d-2025-11-15"
     links = page.eval_on_selector_all("a.button[href^='exports/']", "links => links.map((link) => link.href)")
@@ -264,7 +271,7 @@ def test_pictures(
 ) -> None:
     """Each picture shows something; UPDATE_SCREENSHOTS=1 keeps them, those that the docs show in docs/images."""
     file, name, fragment, options = shown
-    page = open_page(serve(PAGES[name]) + fragment, **options)
+    page = open_page(serve(rendered(name)) + fragment, **options)
     assert len(picture(page, file, full_page=name == "month")) > 20_000
 
 
@@ -275,7 +282,7 @@ def running(**progress: object) -> dict[str, Any]:
 
 def test_what_is_told_of_a_run(open_page: Open, serve: Serve, picture: Callable[..., bytes]) -> None:
     """Its rate, its next attempt and why; success goes by itself and an error stays; neither hides half a phone."""
-    page = open_page(serve(PAGES["month"]), **NARROW)
+    page = open_page(serve(rendered("month")), **NARROW)
     answers: list[Mapping[str, Any]] = [
         {},
         running(hours_done=7, events=4000, bytes=1_000_000),

@@ -119,7 +119,6 @@ def line(**changes: object) -> bytes:
     return json.dumps(BROWSER_EVENT | changes, separators=(",", ":")).encode() + b"\n"
 
 
-LONG = line(uuid="long", event_properties={"text": "x" * 40_000_000})
 BAD = [*(line(uuid="bad").replace(b'"Firefox"', broken) for broken in BROKEN), b"[1]\n"]
 NOTATION = b'{"uuid":"notation","event_time":"2025-11-07 00:00:00",'
 NOTATION += b'"event_properties":{"a":1e2,"b":-0,"c":"\\u00e9","d":0.0}}\n'
@@ -133,12 +132,17 @@ ODD = [
 ]
 
 
+def long_line() -> bytes:
+    """A line of 40 MB."""
+    return line(uuid="long", event_properties={"text": "x" * 40_000_000})
+
+
 def odd_days(landed: Landed) -> None:
     """Four days: good lines, bad lines among good ones and a long one, nothing but a bad line, odd values."""
     landed.export(TUESDAY, {1: [b"unlisted, and no JSON\n"]}, attempt="0dead000")
     pages = [line(uuid="one", device_id="reader"), line(uuid="two", device_id="reader", session_id=-1).rstrip()]
     landed.export(TUESDAY, {0: [hour_of_events(TUESDAY, 0, 60)], 9: pages}, attempt="aaaaaaaa")
-    lines = [line(uuid="first"), b" \n", *BAD, LONG, line(uuid="last")]
+    lines = [line(uuid="first"), b" \n", *BAD, long_line(), line(uuid="last")]
     landed.export(WEDNESDAY, {9: [b"".join(lines)]}, attempt="bbbbbbbb", file_format="json.gz")
     landed.export(THURSDAY, {9: [BAD[0]]}, attempt="cccccccc")
     landed.export(FRIDAY, {9: [b"".join(ODD), NOTATION]}, attempt="dddddddd")

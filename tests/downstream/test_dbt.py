@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from tests.downstream.conftest import Warehouse
-from tests.downstream.landed import BAD, FRIDAY, LONG, NOTATION, SATURDAY, THURSDAY, TUESDAY, WEDNESDAY, line
+from tests.downstream.landed import BAD, FRIDAY, NOTATION, SATURDAY, THURSDAY, TUESDAY, WEDNESDAY, line, long_line
 
 FIVETRAN = {
     "event": """
@@ -159,7 +159,7 @@ def test_days_are_replaced_removed_and_kept(warehouse: Warehouse) -> None:
 
 
 def test_a_line_that_is_too_long_names_the_variable(warehouse: Warehouse) -> None:
-    warehouse.landed.export(TUESDAY, {9: [LONG]}, attempt="aaaaaaaa")
+    warehouse.landed.export(TUESDAY, {9: [long_line()]}, attempt="aaaaaaaa")
 
     statuses = warehouse.dbt("run", "--select", "+stg_lines", variables="max_line_mb: 10")
 
