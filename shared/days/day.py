@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from shared.dates import UtcDay
 from shared.days.documents import encode, from_iso, iso, metadata_number, metadata_numbers, metadata_texts
-from shared.days.manifest import Manifest, hour_events
+from shared.days.manifest import Manifest
 from shared.days.state import RunState, State, Trigger
 from shared.days.status import INSTANTS, RunError, RunStatus
 from shared.errors import RunDied
@@ -37,17 +37,8 @@ class Landed:
     @classmethod
     def of(cls, manifest: Manifest, metadata: Mapping[str, str]) -> Self:
         """The figures of a manifest, with what only its metadata has."""
-        return cls(
-            state=manifest.status,
-            events=manifest.events,
-            bytes=manifest.total_bytes,
-            files=len(manifest.files),
-            empty_hours=tuple(manifest.empty_hours),
-            warnings=manifest.warnings,
-            hour_events=tuple(hour_events(manifest.files)),
-            started_at=manifest.started_at,
-            events_before=next(iter(metadata_numbers(metadata, "events_before")), None),
-        )
+        found = cls.from_metadata({**metadata, **manifest.metadata()})
+        return replace(found, warnings=manifest.warnings)  # metadata may not have space for all
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:

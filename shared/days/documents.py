@@ -155,13 +155,13 @@ def as_metadata(figures: Mapping[str, str]) -> dict[str, str]:
 def metadata_number(metadata: Mapping[str, str], key: str) -> int:
     """A count from metadata; 0 if it is missing or not a count."""
     value = metadata.get(key, "")
-    return int(value) if re.fullmatch("[0-9]{1,15}", value) else 0
+    return int(value) if re.fullmatch("[0-9]{1,18}", value) else 0
 
 
 def metadata_numbers(metadata: Mapping[str, str], key: str) -> tuple[int, ...]:
     """Counts from metadata, at most one for each hour."""
     values = metadata.get(key, "").split(",", 24)[:24]
-    return tuple(int(value) for value in values if re.fullmatch("[0-9]{1,15}", value))
+    return tuple(int(value) for value in values if re.fullmatch("[0-9]{1,18}", value))
 
 
 def metadata_texts(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ def _header_text(value: str) -> str:
     # Metadata is sent as HTTP headers, so the text is percent-encoded. It is cut between characters, never inside one.
     encoded = ""
     for character in value:
-        piece = quote(character, safe=" !#$&'()*+,-./:;<=>?@[]^_`{|}~\"")
+        piece = quote(character, errors="replace", safe=" !#$&'()*+,-./:;<=>?@[]^_`{|}~\"")
         if len(encoded) + len(piece) > METADATA_TEXT:
             break
         encoded += piece
