@@ -89,12 +89,9 @@ def _loaded(bundle: Path, _: int) -> ssl.SSLContext:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine. Only such a host may be reached by plain http."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    return False
 
 
 def host_of(url: str) -> str:
@@ -102,10 +99,9 @@ def host_of(url: str) -> str:
 
     Other parsers find another one in `http://host\@127.0.0.1` or in `https://host%2Ecom`.
     """
-    try:
+    with suppress(urllib3.exceptions.LocationParseError):
         return (parse_url(url).host or "").strip("[]").lower()
-    except urllib3.exceptions.LocationParseError:
-        return ""
+    return ""
 
 
 def is_protected(url: str) -> bool:
