@@ -149,8 +149,9 @@ def test_what_the_storage_answers(answer: str, becomes: type[ExportError]) -> No
 
 
 NEVER_ASKED = re.compile(
-    "AccountAlready|Append|Cannot|ClientCache|Empty|Feature|File(?!system)|FilesystemAlready|InfiniteLease|Invalid|MaxBlob|Message|Metadata|Missing|"
-    "Multiple|OutOfRange|Parent|PopReceipt|Queue|ReadOnly|Request|ResourceType|Sequence|Shar(e|ing)|Unsupported|"
+    "AccountAlready|Append|Cannot|ClientCache|Empty|Feature|File(?!system)|FilesystemAlready|InfiniteLease|Invalid|"
+    "MaxBlob|Message|Metadata|Missing|Multiple|OutOfRange|Parent|PopReceipt|Queue|ReadOnly|Request|ResourceType|"
+    "Sequence|Shar(e|ing)|Unsupported|"
     ".*(Copy|Exceed|Length|NameMismatch|NotAllowed|NotArchived|NotSupported|Path|Rename|Snapshot|Source|Tier|TooLong)"
 )
 """Codes of other services and of requests that this app does not make. If one comes all the same, it is denied."""
