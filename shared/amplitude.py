@@ -48,6 +48,7 @@ class Answer:
     received: int = 0
 
 
+@dataclass(frozen=True, slots=True)
 class Amplitude:
     """One project's Export API.
 
@@ -55,18 +56,10 @@ class Amplitude:
     followed.
     """
 
-    def __init__(
-        self,
-        session: requests.Session,
-        settings: Settings,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        longest_answer: float = LONGEST_ANSWER,
-    ) -> None:
-        self._session = session
-        self._settings = settings
-        self._clock = clock
-        self._longest_answer = longest_answer
-        self._redaction = Redaction(settings.secrets, (f"{settings.api_key}:{settings.secret_key}",))
+    session: requests.Session
+    settings: Settings
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    longest_answer: float = LONGEST_ANSWER
 
     @contextmanager
     def fetch(self, window: Window) -> Iterator[Answer | None]:
@@ -78,9 +71,9 @@ class Amplitude:
         answer, 1xx, 404 with another text, 429, 5xx or a Content-Encoding, also while the body is read; BrokenArchive
         if the body ended early; Interrupted if the process is to end.
         """
-        end = time.monotonic() + self._longest_answer
+        end = time.monotonic() + self.longest_answer
         with self._errors(window):
-            response = stoppable(lambda: self._ask(window), self._longest_answer)
+            response = stoppable(lambda: self._ask(window), self.longest_answer)
         with response:
             with self._watched(response, window, end - time.monotonic()):
                 if response.status_code == requests.codes.ok:
@@ -95,12 +88,12 @@ class Amplitude:
 
     def _ask(self, window: Window) -> requests.Response:
         try:
-            return self._session.get(
-                self._settings.export_url,
+            return self.session.get(
+                self.settings.export_url,
                 params={"start": window.first_hour.replace("-", ""), "end": window.last_hour.replace("-", "")},
-                auth=HTTPBasicAuth(self._settings.api_key.encode(), self._settings.secret_key.encode()),
+                auth=HTTPBasicAuth(self.settings.api_key.encode(), self.settings.secret_key.encode()),
                 headers={"Accept-Encoding": "identity"},
-                timeout=(CONNECT_SECONDS, self._settings.read_timeout_seconds),
+                timeout=(CONNECT_SECONDS, self.settings.read_timeout_seconds),
                 allow_redirects=False,
                 stream=True,
             )
@@ -154,7 +147,7 @@ class Amplitude:
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity") and not b"PK".startswith(beginning[:2]):
             raise errors.AmplitudeUnavailable(
-                f"{window}: the answer has the Content-Encoding {self._redaction.words(encoding, 40)!r}, but the "
+                f"{window}: the answer has the Content-Encoding {self._words(encoding, 40)!r}, but the "
                 "app requested none. Check AMP_EXPORT_URL, and whether a proxy changes the answers."
             )
 
@@ -165,7 +158,7 @@ class Amplitude:
             yield
         except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
             raise errors.AmplitudeUnavailable(
-                f"{window}: Amplitude sent nothing for {self._settings.read_timeout_seconds:g} seconds "
+                f"{window}: Amplitude sent nothing for {self.settings.read_timeout_seconds:g} seconds "
                 "(EXPORT_READ_TIMEOUT_SECONDS).",
                 slow=True,
             ) from error
@@ -189,16 +182,21 @@ class Amplitude:
 
     def _too_slow(self, window: Window) -> errors.AmplitudeUnavailable:
         return errors.AmplitudeUnavailable(
-            f"{window}: the answer was not complete after {self._longest_answer:g} seconds.", slow=True
+            f"{window}: the answer was not complete after {self.longest_answer:g} seconds.", slow=True
         )
 
+    def _words(self, text: str, most: int) -> str:
+        """A part of an answer, for a message: without any of the app's secrets."""
+        pair = f"{self.settings.api_key}:{self.settings.secret_key}"
+        return Redaction(self.settings.secrets, [pair]).words(text, most)
+
     def _refusal(self, response: requests.Response, body: str, window: Window) -> errors.ExportError:
-        status, words = response.status_code, self._redaction.words(body, _WORDS)
+        status, words = response.status_code, self._words(body, _WORDS)
         said = f"{window}: Amplitude answered {status}" + (f': "{words}".' if words else ".")
         if status in (requests.codes.unauthorized, requests.codes.forbidden):
             return errors.BadCredentials(
                 f"{said} AMP_API_KEY and AMP_SECRET_KEY must belong to one project, in the region "
-                f"{self._settings.region!r} (AMP_DATA_REGION)."
+                f"{self.settings.region!r} (AMP_DATA_REGION)."
             )
         if status == requests.codes.bad_request:
             if _TOO_LARGE.search(body):
@@ -215,7 +213,7 @@ class Amplitude:
         if status < requests.codes.ok:
             # The final answer may still arrive on this connection. It must not be read as the answer to the next
             # request.
-            self._session.close()
+            self.session.close()
             said += " That is only a preliminary answer."
         if status == requests.codes.not_found:
             said += (
@@ -224,19 +222,17 @@ class Amplitude:
             )
         return errors.AmplitudeUnavailable(
             said,
-            retry_after=retry_after_seconds(response.headers.get("Retry-After"), self._clock()),
+            retry_after=retry_after_seconds(response.headers.get("Retry-After"), self.clock()),
             slow=status == requests.codes.gateway_timeout,
             throttled=status == requests.codes.too_many_requests,
         )
 
     def _body(self, response: requests.Response, window: Window) -> str:
         """The beginning of the body of a refusal. Empty if it cannot be read: the status is enough."""
-        try:
-            with self._errors(window):
-                body: bytes = response.raw.read(_WORDS_BYTES, decode_content=True)
-        except errors.ExportError:
-            return ""
-        return body.decode("utf-8", "replace")
+        with suppress(errors.ExportError), self._errors(window):
+            body: bytes = response.raw.read(_WORDS_BYTES, decode_content=True)
+            return body.decode("utf-8", "replace")
+        return ""
 
 
 def _says_no_events(body: str) -> bool:
