@@ -25,9 +25,7 @@ def backoff_seconds(attempt: int, base: float, fraction: float) -> float:
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     """The wait in a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date); None if the header is malformed."""
-    if header is None:
-        return None
-    text = header.strip()
+    text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), MOST_ASKED)
     try:

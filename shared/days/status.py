@@ -86,9 +86,8 @@ class RunStatus:
     @classmethod
     def from_metadata(cls, day: UtcDay, metadata: Mapping[str, str]) -> Self | None:
         """Read what `metadata` wrote. It has fewer fields than the document. None if the app did not write it."""
-        try:
-            state = RunState(metadata.get("status", ""))
-        except ValueError:
+        word = metadata.get("status", "")
+        if word not in RunState:
             return None
         said, error = partial(documents.metadata_text, metadata), None
         if "error_type" in metadata:
@@ -97,7 +96,7 @@ class RunStatus:
                 error = replace(error, details=dict(json.loads(said("error_details") or "{}")))
         counts = {key: documents.metadata_number(metadata, key) for key in COUNTS if key in metadata}
         instants: dict[str, Any] = {key: documents.from_iso(metadata.get(key)) for key in INSTANTS}
-        return cls(day, state, said("run_id"), said("trigger"), progress=counts, error=error, **instants)
+        return cls(day, RunState(word), said("run_id"), said("trigger"), progress=counts, error=error, **instants)
 
     def metadata(self) -> dict[str, str]:
         """The main figures, for the blob's metadata."""
