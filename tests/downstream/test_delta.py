@@ -413,13 +413,15 @@ def test_the_documented_schedules_are_whole_and_call_the_command_as_it_is(
     (step,) = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", docs, re.MULTILINE | re.DOTALL)[0])
     (job,) = re.findall(r"^az containerapp job create .*?^```", docs, re.MULTILINE | re.DOTALL)
     words = shlex.split(job.removesuffix("```").replace("\\\n", " "))
-    start = words.index("--args")
+    passed = words[words.index("--args") + 1 : words.index("--env-vars")]
+    _, *entry = json.loads(re.findall(r"`ENTRYPOINT (.*?)`", docs)[0])
     crons = re.findall(r"^(\S+ \S+ \S+ \S+ \S+) +cd \S+ && \.venv/bin/python (.*)$", docs, re.MULTILINE)
     times = [when for when, _ in crons] + [words[words.index("--cron-expression") + 1]]
     commands = [step["run"].removeprefix("python "), *(command for _, command in crons)]
-    calls = [words[start + 1 : words.index("--env-vars")], *map(shlex.split, commands)]
+    calls = [[*entry, *passed], *map(shlex.split, commands)]
 
     assert len(times) == 3
+    assert not any(word.startswith("-") for word in passed), "az would take it for an option of its own"
     assert all(re.fullmatch(r"30 4 \* \* (\*|0|1-6)", when) for when in times)
     monkeypatch.chdir(tmp_path)
     for module, name, *arguments in calls:
