@@ -101,9 +101,13 @@ class Exports:
             text=True,
         )
 
+    def fork(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> Forked:
+        """`python -m local` with arguments; the caller waits for its end."""
+        return Forked(self._command(arguments), cwd=folder, env=self._environ(settings))
+
     def cli(self, *arguments: str, folder: Path = Path("/"), **settings: str) -> subprocess.CompletedProcess[str]:
         """`python -m local` with arguments, to its end: exit code, stdout, stderr."""
-        with Forked(self._command(arguments), cwd=folder, env=self._environ(settings)) as process:
+        with self.fork(*arguments, folder=folder, **settings) as process:
             out, err = process.communicate()
             return subprocess.CompletedProcess(process.args, process.wait(), out, err)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from local.simulator import Fault, Gate, Simulator, too_many_requests
 from tests.faults import tries
 from tests.faults.exports import DAY, Exports
 from tests.faults.reader import Landed, Reader
+from tests.forks import Forked
 
 
 def test_0_is_a_landed_day(simulator: Simulator, exports: Exports, reader: Reader) -> None:
@@ -122,26 +124,28 @@ class TestDoctor:
         assert Exports(exports.environ | {"EXPORT_FORMAT": "xml"}).cli("doctor").returncode == 2
 
 
-CTRL_C, TERMINATE = (signal.SIGINT, 130), (signal.SIGTERM, 143)
-
-
-def end(process: subprocess.Popen[str], signal_number: int) -> int:
+def end(process: subprocess.Popen[str] | Forked, signal_number: int) -> int:
     """Send a signal, and wait for the exit code as a shell shows it. No traceback is ever shown."""
-    process.send_signal(signal_number)
+    assert process.pid
+    os.kill(process.pid, signal_number)
     _, err = process.communicate()
     assert "Traceback" not in err, err
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    code = process.wait()
+    return code if code >= 0 else 128 - code
 
 
-@pytest.mark.parametrize(("signal_number", "code"), [CTRL_C, TERMINATE], ids=["Ctrl-C", "SIGTERM"])
-@pytest.mark.parametrize("pause_at", [-1, 0, 1000])
+@pytest.mark.parametrize(
+    ("pause_at", "signal_number", "code"),
+    [(-1, signal.SIGINT, 130), (0, signal.SIGTERM, 143), (1000, signal.SIGINT, 130)],
+    ids=["before the answer, Ctrl-C", "at its headers, SIGTERM", "in the download, Ctrl-C"],
+)
 def test_an_interrupted_run_is_failed_and_gives_its_lock_back(  # noqa: PLR0913 - all that a fault is seen by
     simulator: Simulator, exports: Exports, reader: Reader, pause_at: int, *, signal_number: int, code: int
 ) -> None:
     """The next run need not wait for a lease to run out, and nothing is left over."""
     gate = Gate()
     simulator.fail(Fault(pause=gate, pause_at=pause_at))
-    with exports.start("export", str(DAY)) as process:
+    with exports.fork("export", str(DAY)) as process:
         gate.wait_until_reached()
         assert reader.is_locked(DAY)
         assert end(process, signal_number) == code
@@ -153,13 +157,13 @@ def test_an_interrupted_run_is_failed_and_gives_its_lock_back(  # noqa: PLR0913 
     assert reader.files(DAY) == simulator.member_bytes(DAY)
 
 
+@pytest.mark.parametrize("before", ["landed"], indirect=True)
 def test_a_wait_between_two_tries_can_be_interrupted(
     simulator: Simulator, exports: Exports, reader: Reader, before: Landed
 ) -> None:
     """A range ends there, too: its other days are not asked for."""
     simulator.fail(too_many_requests(300))
-    with exports.start("export", "--from", str(DAY), "--to", str(DAY + timedelta(days=1)), "-v") as process:
-        assert process.stderr
+    with exports.fork("export", "--from", str(DAY), "--to", str(DAY + timedelta(days=1)), "-v") as process:
         while "window_retry" not in process.stderr.readline():
             pass
         assert end(process, signal.SIGINT) == codes.INTERRUPTED
@@ -195,7 +199,7 @@ def interrupt_anywhere(simulator: Simulator, exports: Exports, reader: Reader, s
 def test_ctrl_c_leaves_a_whole_day_or_none_at_any_moment(
     simulator: Simulator, exports: Exports, reader: Reader
 ) -> None:
-    interrupt_anywhere(simulator, exports, reader, range(6))
+    interrupt_anywhere(simulator, exports, reader, range(2))
 
 
 @pytest.mark.soak
@@ -203,4 +207,4 @@ def test_ctrl_c_leaves_a_whole_day_or_none_at_any_moment(
 def test_ctrl_c_leaves_a_whole_day_or_none_at_many_moments(
     simulator: Simulator, exports: Exports, reader: Reader
 ) -> None:
-    interrupt_anywhere(simulator, exports, reader, range(6, 66))
+    interrupt_anywhere(simulator, exports, reader, range(2, 66))

@@ -59,7 +59,7 @@ NEEDED: dict[Rule, tuple[Scenario, tuple[Promise, ...]]] = {
     Rule.NO_UNDO: (ONE_TRY, READER),
     Rule.UNDO: (ONE_TRY, PROMISES),
     Rule.UNDO_REFUSED: (Scenario(("a", "b"), "landed", faults=0), PROMISES),
-    Rule.UNDO_UNLISTED: (Scenario(("a", "b"), "empty", faults=1, files=("x",)), READER),
+    Rule.UNDO_UNLISTED: (HELD["two tries, nothing there"], READER),
     Rule.DELETE_LAST: (ONE_TRY, READER),
     Rule.DELETE_REPLACED: (Scenario(("a",), "empty", faults=0), PROMISES),
     Rule.REPLACED_READ: (TWO_TRIES, READER),
@@ -102,13 +102,28 @@ def test_a_promise_breaks_without_each_rule(rule: Rule) -> None:
     assert scenario in HELD.values() or not search(scenario, promises).broken
 
 
-@pytest.mark.parametrize("scenario", [replace(TWO_TRIES, files=("y",)), SWEEP], ids=["two tries", "a sweep and a try"])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(replace(TWO_TRIES, faults=0), id="two tries"),
+        pytest.param(replace(TWO_TRIES, files=("y",)), id="two tries, a fault", marks=pytest.mark.soak),
+        pytest.param(SWEEP, id="a sweep and a try"),
+    ],
+)
 def test_readers_of_a_day_that_does_not_expire_are_safe_even_without_the_lock(scenario: Scenario) -> None:
     found = search(without(scenario, Rule.LOCK, Rule.STATUS_ORDER), READER)
     assert not found.broken, found
 
 
-@pytest.mark.parametrize("scenario", [TWO_TRIES, SWEEP, EXPIRY], ids=["two tries", "a sweep and a try", "an expiry"])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(ONE_TRY, id="a try"),
+        pytest.param(TWO_TRIES, id="two tries", marks=pytest.mark.soak),
+        pytest.param(SWEEP, id="a sweep and a try"),
+        pytest.param(replace(EXPIRY, files=("y",)), id="an expiry"),
+    ],
+)
 def test_writing_once_is_a_belt_beside_the_unique_names(scenario: Scenario) -> None:
     found = search(without(scenario, Rule.WRITE_ONCE))
     assert not found.broken, found
