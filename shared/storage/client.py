@@ -13,6 +13,7 @@ from time import time
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
+from weakref import proxy
 from wsgiref.handlers import format_date_time
 
 import requests
@@ -42,7 +43,7 @@ class StagingClient(ContainerClient):
         super().__init__(account_url, container_name, credential, **options)
         self._base, _, self._signature = self.url.partition("?")
         self._headers = {
-            "Host": urlsplit(self.url).netloc,
+            "Host": urlsplit(self.url).netloc.rpartition("@")[2],
             "User-Agent": UserAgentPolicy(sdk_moniker=f"storage-blob/{version}").user_agent,
             "x-ms-version": self.api_version,
         }
@@ -126,7 +127,8 @@ class _Sender(HTTPPolicy[HttpRequest, Any]):
         pool: urllib3.HTTPConnectionPool = self._adapter.get_connection_with_tls_context(request, verify, proxies, cert)
         self._adapter.cert_verify(pool, self._url, verify, cert)
         pool.ConnectionCls = _SecureConnection if pool.scheme == "https" else _PlainConnection  # type: ignore[assignment]
-        return pool
+        weak: urllib3.HTTPConnectionPool = proxy(pool)  # only the adapter keeps it, until it is closed
+        return weak
 
 
 class _PlainConnection(HTTPConnection):
@@ -145,20 +147,22 @@ class _PlainConnection(HTTPConnection):
         head = "\r\n".join([*lines, "", ""]).encode("ascii")
         if self.sock is None:
             self.connect()
+        first, *others = body or [b""]
         with_head = _TLS_RECORD - len(head)
-        self.sock.sendall(head + body[0][:with_head])
-        rest: list[Buffer] = [memoryview(body[0])[with_head:], *body[1:]]
+        self.sock.sendall(head + first[:with_head])
+        rest: list[Buffer] = [memoryview(first)[with_head:], *others]
         for piece in rest:
             self.sock.sendall(piece)
 
     def getresponse(self) -> SimpleNamespace:  # type: ignore[override]
-        """Read the answer."""
+        """Read the answer: its head. Nothing in a body counts, and none is read, however long it is."""
         if self.sock.gettimeout() != self.timeout:
             self.sock.settimeout(self.timeout)
         with HTTPResponse(self.sock, method="PUT") as answer:
             answer.begin()
-            length = len(answer.read())
-        if answer.will_close:
+            # What follows an unexpected answer would be taken for the answer to the next request.
+            ends = answer.will_close or answer.status != _CREATED or answer.read(1)
+        if ends:
             self.close()
         # The pool needs the last three; the rest is what an answer of a transport has.
         return SimpleNamespace(
@@ -167,7 +171,7 @@ class _PlainConnection(HTTPConnection):
             headers=answer.headers,
             status=answer.status,
             version_string="HTTP/1.1",
-            length_remaining=length,
+            length_remaining=0,
         )
 
 

@@ -6,6 +6,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
@@ -19,10 +20,11 @@ from local.azurite import ACCOUNT, KEY, Azurite
 from local.simulator import Simulator
 from shared.amplitude import Amplitude
 from shared.dates import whole_day
-from shared.errors import AmplitudeUnavailable, StorageUnavailable
+from shared.errors import AmplitudeUnavailable, StorageDenied, StorageUnavailable
 from shared.http import Session, is_loopback, reason
 from shared.settings import load_settings
-from shared.storage.connect import open_container
+from shared.storage.connect import open_client, open_container
+from shared.storage.container import Container
 from tests.faults.tries import hurried
 
 LOGIN = "Basic bmV0cmM6bG9naW4="
@@ -93,6 +95,36 @@ class _Tunneller(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+NO_LENGTH = b"HTTP/1.1 201 Created\r\n\r\n"
+EARLY = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+HUGE = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99999999999999\r\n\r\n"
+BAD_CHUNK = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n"
+
+
+class Scripted(ThreadingHTTPServer):
+    """Answers each request with the next bytes for its connection."""
+
+    def __init__(self, connections: list[list[bytes]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Reader)
+        self.connections, self.hosts, self.ended = iter(connections), set[str](), threading.Event()
+
+
+class _Reader(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Scripted
+
+    def handle(self) -> None:
+        self.answers = iter(next(self.server.connections))
+        super().handle()
+        self.server.ended.set()
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.hosts.add(self.headers["Host"])
+        self.wfile.write(next(self.answers))
 
 
 def url_of(server: Server) -> str:
@@ -231,3 +263,31 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
     assert found
     assert found.data == (b"{" + b" " * 100_000 + b"}\n") * 2
     assert proxy.asked == {(f"{host}:443", "Basic c29tZWJvZHk6c2VjcmV0")}
+
+
+@pytest.mark.parametrize(
+    ("connections", "expected"),
+    [
+        ([[CREATED, CREATED]], [None, None]),
+        ([[NO_LENGTH], [NO_LENGTH]], [None, None]),
+        ([[EARLY, CREATED + HUGE], [HUGE]], [StorageUnavailable, StorageDenied]),
+        ([[BAD_CHUNK], [BAD_CHUNK]], [StorageDenied, StorageDenied]),
+    ],
+)
+def test_an_answer_belongs_to_its_request(
+    monkeypatch: pytest.MonkeyPatch, connections: list[list[bytes]], expected: list[type[Exception] | None]
+) -> None:
+    """Whatever follows it. The server ends no connection: the client does, at the latest when it is closed."""
+    monkeypatch.setattr("shared.storage.connect.READ_SECONDS", 1)
+    monkeypatch.setattr("shared.storage.connect.ExponentialRetry", hurried)
+    with Scripted(connections) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        at = f"127.0.0.1:{server.server_port}"
+        connection = f"BlobEndpoint=http://somebody:secret@{at}/a;AccountName=a;AccountKey=eA=="
+        with open_client(load_settings(KEYS | {"EXPORT_STORAGE": connection})) as client:
+            for pieces, error in zip(([], [b"{}"]), expected, strict=True):
+                with pytest.raises(error) if error else nullcontext():
+                    Container(client).stage("a.json", "try-0", pieces)
+        assert server.ended.wait(10)
+        server.shutdown()
+    assert server.hosts == {at}
