@@ -160,9 +160,9 @@ class _PlainConnection(HTTPConnection):
             self.sock.settimeout(self.timeout)
         with HTTPResponse(self.sock, method="PUT") as answer:
             answer.begin()
-            # What follows an unexpected answer would be taken for the answer to the next request.
+            # What follows an unexpected answer, or is already decrypted, would be the answer to the next request.
             ends = answer.will_close or answer.status != _CREATED or answer.read(1)
-        if ends:
+        if ends or getattr(self.sock, "pending", int)():
             self.close()
         # The pool needs the last three; the rest is what an answer of a transport has.
         return SimpleNamespace(

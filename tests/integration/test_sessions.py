@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -98,17 +99,19 @@ class _Tunneller(BaseHTTPRequestHandler):
 
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
-NO_LENGTH = b"HTTP/1.1 201 Created\r\n\r\n"
-EARLY = b"HTTP/1.1 103 Early Hints\r\n\r\n"
 HUGE = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99999999999999\r\n\r\n"
 BAD_CHUNK = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n"
 
 
 class Scripted(ThreadingHTTPServer):
-    """Answers each request with the next bytes for its connection."""
+    """Answers each request, by TLS, with the next bytes for its connection. Writes its authority into a file."""
 
-    def __init__(self, connections: list[list[bytes]]) -> None:
+    def __init__(self, connections: list[list[bytes]], bundle: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Reader)
+        authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.cert_pem.write_to_path(bundle)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
         self.connections, self.hosts, self.ended = iter(connections), set[str](), threading.Event()
 
 
@@ -269,25 +272,22 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
     ("connections", "expected"),
     [
         ([[CREATED, CREATED]], [None, None]),
-        ([[NO_LENGTH], [NO_LENGTH]], [None, None]),
-        ([[EARLY, CREATED + HUGE], [HUGE]], [StorageUnavailable, StorageDenied]),
+        ([[CREATED.ljust(8192) + CREATED], [HUGE]], [None, StorageDenied]),
+        ([[b"HTTP/1.1 103 Early Hints\r\n\r\n", CREATED + HUGE], [HUGE]], [StorageUnavailable, StorageDenied]),
         ([[BAD_CHUNK], [BAD_CHUNK]], [StorageDenied, StorageDenied]),
     ],
 )
 def test_an_answer_belongs_to_its_request(
-    monkeypatch: pytest.MonkeyPatch, connections: list[list[bytes]], expected: list[type[Exception] | None]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, connections: list[list[bytes]], expected: list[type[Exception]]
 ) -> None:
     """Whatever follows it. The server ends no connection: the client does, at the latest when it is closed."""
-    monkeypatch.setattr("shared.storage.connect.READ_SECONDS", 1)
-    monkeypatch.setattr("shared.storage.connect.ExponentialRetry", hurried)
-    with Scripted(connections) as server:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    with Scripted(connections, tmp_path / "bundle.pem") as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        at = f"127.0.0.1:{server.server_port}"
-        connection = f"BlobEndpoint=http://somebody:secret@{at}/a;AccountName=a;AccountKey=eA=="
+        connection = f"BlobEndpoint=https://login:secret@127.0.0.1:{server.server_port}/a;AccountName=a;AccountKey=eA=="
         with open_client(load_settings(KEYS | {"EXPORT_STORAGE": connection})) as client:
             for pieces, error in zip(([], [b"{}"]), expected, strict=True):
                 with pytest.raises(error) if error else nullcontext():
                     Container(client).stage("a.json", "try-0", pieces)
-        assert server.ended.wait(10)
+        assert (server.ended.wait(10), server.hosts) == (True, {f"127.0.0.1:{server.server_port}"})
         server.shutdown()
-    assert server.hosts == {at}
