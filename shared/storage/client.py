@@ -132,7 +132,7 @@ class _Sender(HTTPPolicy[HttpRequest, Any]):
 
 
 class _PlainConnection(HTTPConnection):
-    """Sends a complete request and reads a small answer, in few steps.
+    """Sends a complete request and reads the head of its answer, in few steps.
 
     The head and the beginning of the body share one TLS record. So a small request is one packet.
     """
@@ -155,7 +155,7 @@ class _PlainConnection(HTTPConnection):
             self.sock.sendall(piece)
 
     def getresponse(self) -> SimpleNamespace:  # type: ignore[override]
-        """Read the answer: its head. Nothing in a body counts, and none is read, however long it is."""
+        """Read the answer without its body: nobody needs it, and it may be of any length."""
         if self.sock.gettimeout() != self.timeout:
             self.sock.settimeout(self.timeout)
         with HTTPResponse(self.sock, method="PUT") as answer:
