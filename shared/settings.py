@@ -27,7 +27,7 @@ DEFAULT_QUEUE = "amplitude-exports"
 
 _MONTHS = "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
 _WEEKDAYS = "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY"
-_NOT_AN_ADDRESS = re.compile(r"[?#]|//[^/]*@")
+_NOT_AN_ADDRESS = re.compile(r"[?#]|://[^/]*@")
 """What a URL has beside an address: a query, a fragment, a user."""
 _LIKE_A_KEY = re.compile(r"[^\s,;:*]{16}")
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"

@@ -37,7 +37,8 @@ class Landed:
     @classmethod
     def of(cls, manifest: Manifest, metadata: Mapping[str, str]) -> Self:
         """The figures of a manifest, with what only its metadata has."""
-        found = cls.from_metadata({**metadata, **manifest.metadata()})
+        before = cls.from_metadata(metadata).events_before
+        found = cls.from_metadata(manifest.metadata(before))
         return replace(found, warnings=manifest.warnings)  # metadata may not have space for all
 
     @classmethod

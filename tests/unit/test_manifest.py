@@ -365,6 +365,13 @@ def test_figures_in_metadata_that_a_stranger_wrote_are_bounded() -> None:
     assert (found.events, found.bytes, found.files, len(found.empty_hours)) == (0, 0, 0, 24)
 
 
+def test_a_manifests_figures_are_its_own() -> None:
+    """Whoever restores a manifest may leave the metadata of the one that it replaces."""
+    every_hour = replace(EXAMPLE, files=tuple(replace(EXAMPLE.files[0], hour=hour) for hour in range(24)))
+    found = Landed.of(every_hour, {"empty_hours": "3,4", "events": "1", "events_before": "7"})
+    assert (found.empty_hours, found.events, found.events_before) == ((), every_hour.events, 7)
+
+
 @pytest.mark.parametrize("field", ["run_id", "trigger", "error"])
 def test_half_a_surrogate_pair_is_refused(field: str) -> None:
     """No answer, and no status that is written back, could hold it."""

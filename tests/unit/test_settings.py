@@ -164,7 +164,8 @@ def test_an_account_is_the_https_url_of_its_blob_service(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", [ENDPOINTS["eu"], "http://127.0.0.1:8080/api/2/export", "http://[::1]:80/", "http://localhost/"]
+    "url",
+    [ENDPOINTS["eu"], "http://127.0.0.1:8080/api/2/export", "http://[::1]:80/", "http://localhost/", "https://a//b@c"],
 )
 def test_another_endpoint_is_taken_as_it_is(url: str) -> None:
     assert load_settings(LAPTOP | {"AMP_EXPORT_URL": url}).export_url == url
