@@ -4,6 +4,8 @@
 PY := .venv/bin/python
 # One more than there are processors, because some tests wait.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# A file's tests share a host, a browser, a dbt. The long files come first, and tests/unit last.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 help: ## show this list
 	@grep -hE '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,7 +20,7 @@ run: setup ## export yesterday on this machine and show what landed (STAY=1: a w
 	@$(PY) -m local run $(if $(STAY),--stay) $(if $(SIZE),--size $(SIZE))
 
 test: setup-tests ## run all tests, including those on real emulators (COVERAGE=1: fail below the floor in pyproject.toml)
-	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
+	@$(PY) -m pytest -n $(WORKERS) $(BY_FILE) $(if $(COVERAGE),--cov --cov-report=term)
 
 test-3.12: ## run the unit tests on Python 3.12
 	@local/setup.sh 3.12

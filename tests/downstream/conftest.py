@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.downstream.landed import Landed, odd_days
+from tests.downstream.landed import Landed
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,12 +82,3 @@ def make_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 @pytest.fixture
 def warehouse(make_warehouse: Callable[[], Warehouse]) -> Warehouse:
     return make_warehouse()
-
-
-@pytest.fixture(scope="session")
-def built(make_warehouse: Callable[[], Warehouse]) -> Warehouse:
-    """Built once, from good lines, bad lines, odd values and a long line, for tests that only read it."""
-    built = make_warehouse()
-    odd_days(built.landed)
-    built.dbt("build")
-    return built

@@ -132,9 +132,9 @@ ODD = [
 ]
 
 
-def long_line() -> bytes:
-    """A line of 40 MB."""
-    return line(uuid="long", event_properties={"text": "x" * 40_000_000})
+def long_line(megabytes: int = 20) -> bytes:
+    """A line so long, by default longer than DuckDB reads unless it is told to."""
+    return line(uuid="long", event_properties={"text": "x" * megabytes * 1_000_000})
 
 
 def odd_days(landed: Landed) -> None:

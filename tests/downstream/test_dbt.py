@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
-from tests.downstream.conftest import Warehouse
-from tests.downstream.landed import BAD, FRIDAY, NOTATION, SATURDAY, THURSDAY, TUESDAY, WEDNESDAY, line, long_line
+import pytest
+from azure.storage.blob import ContainerClient
+
+from downstream.delta import EventsTable
+from downstream.mirror import mirror
+from downstream.source import FolderSource
+from local.azurite import Azurite
+from local.simulator import Simulator
+from tests.downstream.conftest import PREFIX, Warehouse
+from tests.downstream.landed import (
+    BAD,
+    FRIDAY,
+    NOTATION,
+    SATURDAY,
+    THURSDAY,
+    TUESDAY,
+    WEDNESDAY,
+    hour_of_events,
+    line,
+    long_line,
+    odd_days,
+)
+from tests.downstream.test_delta import rows
+from tests.faults.exports import Exports
 
 FIVETRAN = {
     "event": """
@@ -25,12 +50,44 @@ FIVETRAN = {
 """The columns of models/staging/src_amplitude.yml in github.com/fivetran/dbt_amplitude, version 1.3."""
 
 
+EXPORTED = {date(2025, 11, 10): "json", date(2025, 11, 11): "json.gz"}
+"""Days that the app exports, each with its format."""
+
+
+@pytest.fixture(scope="module")
+def built(make_warehouse: Callable[[], Warehouse], azurite: Azurite) -> Warehouse:
+    """Built once, from exported days, bad lines, odd values and a long line, for tests that only read it."""
+    built = make_warehouse()
+    with (
+        Simulator() as simulator,
+        ContainerClient.from_connection_string(azurite.connection_string, "for-dbt") as container,
+    ):
+        container.create_container()
+        environ = {
+            "AMP_API_KEY": simulator.keys[0],
+            "AMP_SECRET_KEY": simulator.keys[1],
+            "AMP_EXPORT_URL": simulator.url,
+            "EXPORT_STORAGE": azurite.connection_string,
+            "EXPORT_CONTAINER": container.container_name,
+            "EXPORT_PREFIX": PREFIX,
+        }
+        for day, file_format in EXPORTED.items():
+            simulator.set_day(day, {(hour, 0): hour_of_events(day, hour, 5) for hour in (9, 20)})
+            Exports(environ).run(day, EXPORT_FORMAT=file_format)
+        mirror(container, built.landed.folder, PREFIX)
+    odd_days(built.landed)
+    built.dbt("build")
+    return built
+
+
 def failed(statuses: dict[str, str]) -> dict[str, str]:
     return {node: status for node, status in statuses.items() if status not in ("success", "pass", "skipped")}
 
 
 def test_both_formats_are_read_and_nothing_that_no_manifest_lists(built: Warehouse) -> None:
-    assert built.rows("select export_date, count(*) from silver.events group by all order by all") == [
+    assert built.rows(
+        "select export_date, count(*) from silver.events where export_date < '2025-11-10' group by all order by all"
+    ) == [
         (TUESDAY, 62),
         (WEDNESDAY, 3),
         (FRIDAY, 7),
@@ -52,6 +109,19 @@ def test_both_formats_are_read_and_nothing_that_no_manifest_lists(built: Warehou
     assert built.rows("select sum(events) from silver.places") == built.rows(
         "select count(*) from silver.events where country is not null"
     )
+
+
+def test_what_an_export_lands_can_be_queried(built: Warehouse) -> None:
+    """From the app through the mirror to the silver layer, a day in each format."""
+    manifests = [json.loads(built.landed.manifest(day).read_text()) for day in EXPORTED]
+    assert built.rows(
+        "select export_date::varchar, export_try, count(*) from silver.events where export_date >= '2025-11-10' "
+        "group by all order by all"
+    ) == [(manifest["date"], manifest["try"], manifest["totals"]["events"]) for manifest in manifests]
+    first = manifests[1]["files"][0]["name"]
+    assert built.rows(
+        f"from staging.stg_events select event::varchar where blob = '{first.replace("'", "''")}' order by all"
+    ) == sorted((line,) for line in gzip.decompress((built.landed.folder / first).read_bytes()).decode().splitlines())
 
 
 def test_bad_lines_are_rejected_by_name_and_everything_else_loads(built: Warehouse) -> None:
@@ -101,6 +171,19 @@ def test_values_are_kept_and_the_whole_event_to_the_byte(built: Warehouse) -> No
     assert built.rows("select event_properties::varchar from silver.events where uuid = 'notation'") == [
         ('{"a":100.0,"b":0,"c":"é","d":0.0}',)
     ]
+
+
+def test_columns_and_values_of_the_delta_table_are_those_of_the_silver_events(built: Warehouse, tmp_path: Path) -> None:
+    """But times are UTC instants here; `raw` and `problem` take the place of `cast_errors`."""
+    landed, target = built.landed, str(tmp_path / "table")
+    list(EventsTable(target, dict, landed.prefix).update(FolderSource(landed.folder, landed.prefix)))
+
+    described = [name for name, *_ in built.rows("describe silver.events") if name != "cast_errors"]
+    assert [name for name, *_ in rows(target, "describe events")] == [*described, "raw", "problem"]
+    columns = ", ".join(f'"{name}"' for name in described)
+    here = f"select {columns}, problem from events where problem is null or problem not like 'not %' order by all"  # noqa: S608 - names of columns
+    there = f"select {columns}, replace(cast_errors, ' ', ', ') from silver.events order by all"  # noqa: S608
+    assert {*rows(target, here)} == {*built.rows(there)}
 
 
 def test_fivetrans_package_finds_the_columns_that_it_expects(built: Warehouse) -> None:
@@ -159,7 +242,7 @@ def test_days_are_replaced_removed_and_kept(warehouse: Warehouse) -> None:
 
 
 def test_a_line_that_is_too_long_names_the_variable(warehouse: Warehouse) -> None:
-    warehouse.landed.export(TUESDAY, {9: [long_line()]}, attempt="aaaaaaaa")
+    warehouse.landed.export(TUESDAY, {9: [long_line(40)]}, attempt="aaaaaaaa")
 
     statuses = warehouse.dbt("run", "--select", "+stg_lines", variables="max_line_mb: 10")
 

@@ -30,7 +30,7 @@ from downstream.delta import EventsTable, Replaced, TableError, main
 from downstream.event_rows import schema
 from downstream.source import FolderSource
 from shared.days.manifest import LandedFile, Manifest
-from tests.downstream.conftest import ROOT, Warehouse
+from tests.downstream.conftest import ROOT
 from tests.downstream.landed import TUESDAY, WEDNESDAY, Landed, hour_of_events
 
 MONDAY = date(2025, 11, 3)
@@ -156,19 +156,6 @@ def test_an_expired_day_may_come_back(landed: Landed, target: str) -> None:
     landed.manifest(TUESDAY).write_bytes(manifest)
 
     assert update(target, landed) == [Replaced(TUESDAY, "00000002", 5, 0)]
-
-
-def test_columns_and_values_are_those_of_the_silver_events(built: Warehouse, target: str) -> None:
-    """But times are UTC instants here; `raw` and `problem` take the place of `cast_errors`."""
-    landed = built.landed
-    list(EventsTable(target, dict, landed.prefix).update(FolderSource(landed.folder, landed.prefix)))
-
-    described = [name for name, *_ in built.rows("describe silver.events") if name != "cast_errors"]
-    assert [name for name, *_ in rows(target, "describe events")] == [*described, "raw", "problem"]
-    columns = ", ".join(f'"{name}"' for name in described)
-    here = f"select {columns}, problem from events where problem is null or problem not like 'not %' order by all"  # noqa: S608 - names of columns
-    there = f"select {columns}, replace(cast_errors, ' ', ', ') from silver.events order by all"  # noqa: S608
-    assert {*rows(target, here)} == {*built.rows(there)}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -10,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ import pytest
 import yaml
 from azure.storage.blob import ContainerClient
 
-from downstream.mirror import mirror
 from local.azurite import Azurite
 from local.simulator import Simulator
 from shared.dates import DAY, newest_complete_day
-from tests.downstream.conftest import PREFIX, ROOT, Warehouse
+from tests.downstream.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
 BASE = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ} | {
@@ -174,28 +172,3 @@ def test_cron_refuses_settings_that_others_can_read(checkout: Path) -> None:
 
     assert done.returncode == 2
     assert "chmod 600 .env" in done.stderr
-
-
-def test_what_an_export_lands_can_be_queried(
-    settings: dict[str, str], container: ContainerClient, warehouse: Warehouse
-) -> None:
-    """From the command line through the mirror to the silver layer, a day in each format."""
-    days = ["2025-11-04", "2025-11-05"]
-    for day, file_format in zip(days, ("json", "json.gz"), strict=True):
-        done = run(f"python -m local export {day}", settings | {"EXPORT_FORMAT": file_format, "EXPORT_PREFIX": PREFIX})
-        assert done.returncode == 0, done.stderr
-    mirror(container, warehouse.landed.folder, PREFIX)
-
-    statuses = warehouse.dbt("build")
-
-    assert {node: status for node, status in statuses.items() if status not in ("success", "pass")} == {}
-    manifests = [json.loads(warehouse.landed.manifest(date.fromisoformat(day)).read_text()) for day in days]
-    assert warehouse.rows(
-        "select export_date::varchar, export_try, count(*) from silver.events group by all order by all"
-    ) == [(manifest["date"], manifest["try"], manifest["totals"]["events"]) for manifest in manifests]
-    first = manifests[1]["files"][0]["name"]
-    assert warehouse.rows(
-        f"from staging.stg_events select event::varchar where blob = '{first.replace("'", "''")}' order by all"
-    ) == sorted(
-        (line,) for line in gzip.decompress((warehouse.landed.folder / first).read_bytes()).decode().splitlines()
-    )

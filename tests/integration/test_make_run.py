@@ -15,6 +15,7 @@ from rich.console import Console
 from local.azurite import KEY
 from local.run import open_emulator
 from shared.dates import newest_complete_day
+from tests.forks import Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,13 +60,7 @@ def test_two_at_once_never_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_benchmarks_options_get_through() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "local", "bench", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "--long" in done.stdout
+    with Forked([sys.executable, "-m", "local", "bench", "--help"], cwd=ROOT, env=os.environ) as process:
+        out, err = process.communicate()
+    assert (process.wait(), err) == (0, "")
+    assert "--long" in out

@@ -125,8 +125,8 @@ IMPORTED = "import function_app; print(len(function_app.app.get_functions()))"
 @pytest.mark.parametrize(
     "wrong",
     [
-        *[{"EXPORT_HTTP_AUTH": "entra"}, {"EXPORT_HTTP_AUTH": "\u00e9ntra"}, {"EXPORT_QUEUE": "No Queue!"}],
-        *[{"EXPORT_SCHEDULE": "every night"}, {"EXPORT_SCHEDULE": "0 30 3 *\t* *"}],
+        {"EXPORT_HTTP_AUTH": "entra", "EXPORT_SCHEDULE": "every night"},
+        {"EXPORT_HTTP_AUTH": "\u00e9ntra", "EXPORT_SCHEDULE": "0 30 3 *\t* *", "EXPORT_QUEUE": "No Queue!"},
     ],
     ids=str,
 )
