@@ -103,7 +103,7 @@ def coverage(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("export_day")
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=STORAGE)
 def export_day(message: func.QueueMessage) -> None:
-    """Export one day. The message comes back only if this raises: a transient error, or wrong settings."""
+    """Export one day. The message comes back only if this raises: a transient error, or the app could not be opened."""
     with reported():
         try:
             order = Order.from_message(message.get_body().decode("utf-8", "replace"))
@@ -125,7 +125,7 @@ def give_up(message: func.QueueMessage) -> None:
 def reported(event: str = "") -> Iterator[None]:
     """Pass an error on to the host without its cause, which may hold a URL or an event's content.
 
-    `event`: the name of the ERROR line to write. Without it, the error was already logged elsewhere.
+    `event`: the name of the ERROR line to write; empty for none. Wrong settings always get the line `settings_invalid`.
     """
     try:
         yield

@@ -67,9 +67,9 @@ class Amplitude:
 
         Lazy: chunks are read from the socket on demand. Leaving the context early closes the connection.
 
-        Raises BadCredentials, BadRequest, ExportTooLarge or UnexpectedAnswer by the status; AmplitudeUnavailable for no
-        answer, 1xx, 404 with another text, 429, 5xx or a Content-Encoding, also while the body is read; BrokenArchive
-        if the body ended early; Interrupted if the process is to end.
+        Raises BadCredentials, BadRequest, ExportTooLarge or UnexpectedAnswer by the status; AmplitudeUnavailable if no
+        answer or no more of its body comes, for 1xx, 404 with another text, 429, 5xx or a Content-Encoding;
+        BrokenArchive if the body ended early; Interrupted if the process is to end.
         """
         end = time.monotonic() + self.longest_answer
         with self._errors(window):
@@ -153,7 +153,7 @@ class Amplitude:
 
     @contextmanager
     def _errors(self, window: Window) -> Iterator[None]:
-        """Translate the exceptions of `requests` and `urllib3`, at the only place where they are called."""
+        """Translate what `requests` and `urllib3` raise."""
         try:
             yield
         except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
@@ -236,5 +236,5 @@ class Amplitude:
 
 
 def _says_no_events(body: str) -> bool:
-    """Whether a 404 comes from Amplitude: it is text or JSON, not a page of a proxy."""
+    """Whether a 404 says, in Amplitude's words, that there are no events: in text or JSON, not in a proxy's page."""
     return not body.lstrip("\ufeff \r\n\t").startswith("<") and _NO_EVENTS.search(body) is not None

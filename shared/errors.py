@@ -37,7 +37,7 @@ class TransientError(ExportError):
     """A later try may succeed.
 
     `retry_after`: how many seconds the other side asked to wait, if it did. `attempts`: how many requests were made for
-    the window, if the error ends a try. `too_long`: `retry_after` is longer than a try may wait.
+    the window, if these were all that a try may make. `too_long`: `retry_after` is longer than a try may wait.
     """
 
     message: str
@@ -97,19 +97,19 @@ class StorageUnavailable(TransientError):
 class DayLocked(TransientError):
     """Another run is exporting the day."""
 
-    advice = "Do nothing: that run exports the day. If no run is active, break the lease as the message says."
+    advice = "Do nothing: that run exports the day. If no run is active, break the lease on its status blob."
 
 
 class ConditionNotMet(TransientError):
-    """Another run wrote the same blob at the same moment."""
+    """Another run wrote or deleted the same blob at the same moment."""
 
     advice = "Do nothing: the app tries the run again."
 
 
 class Displaced(TransientError):
-    """Another try has taken over the day; this one has changed nothing."""
+    """Another try has taken over the day, or this one took too long. It has changed nothing."""
 
-    advice = "Do nothing: the other try exports the day."
+    advice = "Do nothing: the other try exports the day, or the app tries the run again."
 
 
 class RunDied(TransientError):
@@ -159,7 +159,7 @@ class SettingsError(PermanentError):
 class InvalidDate(PermanentError):
     """The day is not a date, is in the future, is not complete yet, or is beyond the retention."""
 
-    advice = "Choose another day, or try later: the message says from when the day can be exported."
+    advice = "Choose another day. For a day that is not complete yet, the message says from when it can be exported."
 
 
 class InvalidMessage(PermanentError):

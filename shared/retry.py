@@ -24,7 +24,7 @@ def backoff_seconds(attempt: int, base: float, fraction: float) -> float:
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """The wait in a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date); None if the header is malformed."""
+    """The wait in a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date); None if it is missing or malformed."""
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), MOST_ASKED)

@@ -1,4 +1,4 @@
-"""Texts for pages: numbers, sizes, dates, unprintable characters, and what to do about an error."""
+"""Texts for pages and the terminal: numbers, sizes, dates, unprintable characters, and what to do about an error."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime

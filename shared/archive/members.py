@@ -77,7 +77,7 @@ class Archive:
 
     The iteration raises BrokenArchive if it is cut off, damaged, or not an archive; UnsupportedArchive if it cannot be
     read as a stream; SuspiciousArchive if it is complete, but not what was requested: other names, hours, projects or
-    data files, content that is not events, two files for one blob, or no file at all. This last one is raised at the
+    data files, content that is not events, two files for one blob, or no file at all. SuspiciousArchive comes at the
     end, when the archive is certainly not just damaged; at once only if something is too large or too many.
     """
 

@@ -9,7 +9,7 @@ Bytes = bytes | memoryview
 
 
 class ByteReader:
-    """Reads chunks in order, and takes the next one only when the last is used up. `what` names the data in errors."""
+    """Reads chunks in order, and takes the next one only when its bytes are needed. `what` names the data in errors."""
 
     def __init__(self, chunks: Iterable[Bytes], what: str) -> None:
         self._chunks = iter(chunks)

@@ -137,7 +137,7 @@ class Entry:
         return (packed for packed, _ in self._checked_pieces((piece, b"") for piece in content))
 
     def _checked_pieces(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The same pieces. At their end, the first parts together must match the size and checksum in the archive."""
+        """The same pairs. At the end, the first parts of all pairs must match the size and checksum in the archive."""
         if self._reader.position != self._start:
             raise RuntimeError(f"{self.shown} can be read only once, and only before the next")
         for piece in pieces:

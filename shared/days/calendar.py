@@ -24,7 +24,7 @@ BAR_STEPS = 20
 _UNDER_WAY = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED)
 _KINDS: tuple[Kind, ...] = ("manifests", "status")
 _FIRST_PAGE = 50
-"""Enough names to find the first day among, without listing ten years of days."""
+"""The first day is usually among so few names. A whole page could list ten years of days."""
 RETURNING, BEFORE = "returning", "before"
 _WORDS = {RETURNING: "coming back", BEFORE: "never requested"}
 """The names of the looks that are not states."""
@@ -50,7 +50,7 @@ class DayView(Day):
 
     @property
     def later(self) -> str:
-        """The look of the latest run, if the day has landed but this run has not; otherwise empty."""
+        """The look of a landed day's latest run, if that run is queued, running or failed; otherwise empty."""
         if not (self.landed and self.run and self.run.status in _UNDER_WAY):
             return ""
         return RETURNING if self.comes_back else self.run.status
@@ -90,7 +90,7 @@ class DayView(Day):
 
     @property
     def needs(self) -> str:
-        """Why somebody should look at the day. Empty if it is fine, has a run under way, or comes back on its own."""
+        """Why somebody should look at the day: its run failed for good, it is missing, or has warnings; else empty."""
         if self.unwanted or self.comes_back:
             return ""
         if State.FAILED in (self.state, self.later):
@@ -101,7 +101,7 @@ class DayView(Day):
 
     @property
     def hours(self) -> list[tuple[int, int]]:
-        """The events of each hour, and the height of its bar: 0 to BAR_STEPS. Empty if the day has not landed."""
+        """The events of each hour, and the height of its bar: 0 to BAR_STEPS. Empty if they are not known."""
         events = self.landed.hour_events if self.landed else ()
         if len(events) != HOURS:
             return []
@@ -210,7 +210,7 @@ class Calendar:
 
     @property
     def later(self) -> tuple[date, date] | None:
-        """The range of the same length after this one; None if none of its days can be exported yet."""
+        """The next range of the same length, cut after the newest day that can be exported; None if nothing is left."""
         if self.last >= self.newest:
             return None
         first = self.last + DAY

@@ -76,7 +76,7 @@ class Day:
     def of(cls, day: UtcDay, run: RunStatus | None, *, leased: bool, landed: Landed | None, otherwise: State) -> Self:
         """Make a day from its status blob and its landed figures.
 
-        `leased`: somebody holds the day's lock. `otherwise`: the state of a day without a run and landed figures.
+        `leased`: somebody holds the day's lock. `otherwise`: the state of a day with neither a run nor landed figures.
         """
         if leased:
             run = replace(run or RunStatus(day, RunState.RUNNING, "", ""), status=RunState.RUNNING, error=None)

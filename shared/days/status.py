@@ -54,7 +54,7 @@ class RunStatus:
     error: RunError | None = None
     max_window_hours: int = HOURS
     failures: int = 0
-    """How many tries of this run have failed. Those that were stopped do not count."""
+    """How many tries of this run have failed. Those that died or were stopped do not count."""
 
     @property
     def fields(self) -> dict[str, str]:

@@ -27,7 +27,7 @@ LONGEST_TRY = timedelta(hours=20)
 """A try that took longer puts no manifest, because after 24 hours the sweep deletes its unlisted blobs."""
 
 Each = Callable[[Sequence[Callable[[], None]]], None]
-"""Runs tasks in parallel. After all have ended, raises the first failure."""
+"""Runs tasks in parallel. If one fails, no more begin; after all have ended, raises the first failure."""
 
 
 @dataclass(slots=True)
@@ -144,8 +144,8 @@ class DayExport:
     def _put(self, manifest: Manifest, metadata: Mapping[str, str], over: Document | None, own: Sequence[str]) -> None:
         """Publish the day. `own`: the blobs of this try.
 
-        After the put was sent, it may have taken effect, so this try's blobs stay. Only if the storage refuses the put
-        because of another try's manifest are they deleted: then no copy of the put can take effect later.
+        After the put was sent, it may have taken effect, so this try's blobs stay. They are deleted only if the storage
+        refuses the put, and no copy of it can take effect later.
         """
         name, data = self.settings.names.manifest(self.run.date), manifest.to_json()
         try:

@@ -1,4 +1,4 @@
-"""The day's lock: the lease on its status blob. It is renewed while a try works; only its holder writes the status.
+"""The day's lock: the lease on its status blob. A try renews it; until it ends, only its holder writes the status.
 
 `Runs.lock` takes it.
 """
@@ -59,7 +59,7 @@ class DayLock:
         self._heartbeat.join()
 
     def note(self, **changes: Any) -> None:
-        """Change the status; the heartbeat writes it soon. Raises Displaced if the lock is lost.
+        """Change the status; the heartbeat writes it soon. Raises as `check`.
 
         Never waits for the storage, so that a note about a download does not delay it.
         """

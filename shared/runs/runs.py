@@ -66,7 +66,7 @@ class Runs:
     clock: Clock = utc_now
 
     def ask(self, day: date, trigger: str, *, replace: bool = False) -> Asked:
-        """Record a run as queued. One that is already queued stays, unless only the new one may replace events.
+        """Record a run as queued. One queued within `QUEUED_FOR` stays, unless only the new one may replace events.
 
         Raises DayRunning if the day is being exported now, InvalidDate if it cannot be exported.
         """

@@ -23,7 +23,7 @@ READ_SECONDS = 60
 
 @contextmanager
 def open_container(settings: Settings) -> Iterator[Container]:
-    """The container that the settings name, by connection string or by managed identity.
+    """The container that the settings name. With a connection string, it is created if it is missing.
 
     Raises StorageDenied if the connection string is malformed, or leads to another machine by plain http.
     """

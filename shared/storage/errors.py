@@ -1,7 +1,7 @@
 """What the storage's refusals mean: one row per error code, and the translation of whatever its library raises.
 
-Only a race is a condition that was not met. A conflict that no other try can have caused (a lease that somebody else
-holds, an immutability policy, an archived blob) is denied, with the storage's own code and what to do.
+Only a race, or a blob that is gone, is a condition that was not met. Any other conflict (somebody else's lease, an
+immutability policy, an archived blob) is denied, with the storage's own code and what to do.
 """
 
 from collections.abc import Iterator

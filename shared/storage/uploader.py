@@ -124,7 +124,7 @@ class Uploader:
         size: int,
         first: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run `first`, then stage a block, as soon as the budget allows. `size`: the bytes that both hold in memory."""
+        """Run `first`, then stage a block, as soon as the budget allows. `size`: how many bytes this takes from it."""
 
         def task() -> None:
             first()
@@ -149,7 +149,7 @@ class Uploader:
         wait(futures)
 
     def each(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run tasks in parallel. After all have ended, raises the first failure."""
+        """Run tasks in parallel. If one fails, no more begin; after all have ended, raises the first failure."""
         futures = [self._pool.submit(task) for task in tasks]
         wait(futures, return_when=FIRST_EXCEPTION)
         for future in futures:
