@@ -63,6 +63,7 @@ class DayExport:
         manifest = self._manifest(windows, files, landed)
         try:
             self.each([partial(self._commit, file) for file in commits])
+            self._check_there(files)
             check()
             self._check_age()
         except BaseException:
@@ -140,6 +141,16 @@ class DayExport:
         metadata = {"sha256": file.sha256, "events": str(file.events), "run_id": self.run.run_id}
         with self.run_log.timed(file.name, "commit", file.bytes):
             self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.settings.format], metadata)
+
+    def _check_there(self, files: Sequence[LandedFile]) -> None:
+        # A proxy may give an answer that belongs to another request, and anybody may have deleted a kept file.
+        there = set(self.container.blob_names(self.settings.names.events(self.run.date))) if files else set()
+        missing = [file.name for file in files if file.name not in there]
+        if missing:
+            raise StorageUnavailable(
+                f"{len(missing)} of {len(files)} files are not in the container after the commits. The first of them "
+                f"is {missing[0]}."
+            )
 
     def _put(self, manifest: Manifest, metadata: Mapping[str, str], over: Document | None, own: Sequence[str]) -> None:
         """Publish the day. `own`: the blobs of this try.

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -23,10 +24,11 @@ from shared.app import App, open_app
 from shared.dates import newest_complete_day
 from shared.days.coverage import read_coverage, read_day
 from shared.days.manifest import Manifest
-from shared.errors import Displaced, FewerEvents, StorageDenied
+from shared.errors import Displaced, FewerEvents, StorageDenied, StorageUnavailable
 from shared.export.fetch import Progress
 from shared.runs.lock import DayLock
 from shared.runs.messages import Order
+from shared.storage.container import Container
 from shared.web import routes
 from tests.doubles.memory import MemoryBlob, MemoryClient, refusal
 
@@ -292,6 +294,36 @@ def test_the_lock_is_checked_before_the_commits_and_before_the_manifest(
         app.runs.run_now(Order(DAY))
     order = [step for step, _ in itertools.groupby(step for step in seen if step)]
     assert order[order.index("stage") :][:5] == ["stage", "check", "commit", "check", "manifest"]
+
+
+@pytest.mark.in_memory
+@pytest.mark.parametrize("rerun", [False, True], ids=["a new day", "a rerun"])
+def test_no_manifest_lists_a_file_that_is_not_there(
+    environ: dict[str, str],
+    container: MemoryClient,
+    monkeypatch: pytest.MonkeyPatch,
+    simulator: Simulator,
+    *,
+    rerun: bool,
+) -> None:
+    """Whatever the answer to its commit was, or whoever has deleted a file that a rerun keeps."""
+    commit, once = Container.commit, threading.Lock()
+
+    def lose(store: Container, name: str, *arguments: Any) -> None:
+        commit(store, name, *arguments)
+        if once.acquire(blocking=False):
+            container.delete_blob(min(container.list_blob_names(name_starts_with="events/")))
+
+    with open_app(environ) as app:
+        if rerun:
+            app.runs.run_now(Order(DAY))
+            simulator.put(DAY, 5, 0, b'{"uuid":"a"}\n' * 5000)
+        monkeypatch.setattr(Container, "commit", lose)
+        with pytest.raises(StorageUnavailable, match="1 of 24 files are not in the container"):
+            app.runs.run_now(Order(DAY))
+        monkeypatch.setattr(Container, "commit", commit)
+        landed = app.runs.run_now(Order(DAY))
+    assert {file.name for file in landed.files} == set(container.list_blob_names(name_starts_with="events/"))
 
 
 @pytest.mark.in_memory
