@@ -79,7 +79,7 @@ class Doctor:
             texts.append(f"accepts the keys and {found} {window}")
 
     def check_storage(self) -> None:
-        """Write, lease, read and delete a probe blob, and compare the clocks."""
+        """Write, lease, read, list and delete a probe blob, and compare the clocks."""
         written_at: datetime | None = None
         with self._step("storage") as texts, open_container(self._settings) as container:
             with handled(received.append):
@@ -98,7 +98,7 @@ class Doctor:
 
 
 def _probe(container: Container, name: str) -> datetime:
-    """Do with a probe blob what an export does with blobs. Deletes it, and returns the storage's time of the write."""
+    """Use each right that an export needs on a probe blob. Deletes it, and returns the storage's time of the write."""
     written = container.put(name, b"{}", {"probe": "doctor"}, over=None)
     try:
         lease = container.lease(name, 15)

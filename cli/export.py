@@ -91,7 +91,7 @@ class _Exports:
     output: SafeStream | None
 
     def export(self, day: date) -> bool:
-        """Export a day. Returns whether it landed. Raises Interrupted, and any error of an only requested day."""
+        """Export a day. Returns whether it landed. Raises Interrupted; without a range, also any other error."""
         order = Order(day, trigger=Trigger.CLI, replace=self.options.replace)
         try:
             with self.progress.of(day), handled(received.append):
@@ -112,9 +112,9 @@ class _Exports:
         return True
 
     def warn_if_lost(self) -> None:
-        """Warn if standard output was lost. The days have landed all the same."""
+        """Warn if standard output was lost. That does not affect the exports."""
         if self.output and self.output.lost:
-            self.messages.print("Warning: standard output is closed or full. The days have landed.", style="yellow")
+            self.messages.print("Warning: standard output is closed or full. The exports went on.", style="yellow")
 
 
 def _summary(manifest: Manifest, container: str, messages: Console) -> None:

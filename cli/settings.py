@@ -20,7 +20,7 @@ def find_settings(folder: Path) -> dict[str, str]:
     """All settings from the three sources. If several have the same name, the first source wins.
 
     Raises:
-        SettingsError: one of the files cannot be read; the message has its name and the line.
+        SettingsError: one of the files cannot be read; the message has its name and, if there is one, the line.
 
     """
     return {**read_local_settings(folder / LOCAL_SETTINGS), **_read_dotenv(folder / ".env"), **os.environ}

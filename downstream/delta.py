@@ -91,7 +91,7 @@ class EventsTable:
         self._configuration = {"amplitude-export.prefix": prefix, "delta.checkpointInterval": "10"}
 
     def update(self, source: Source) -> Iterator[Replaced | TableError]:
-        """Bring the table up to date, the oldest day first; a day that fails is reported, and the others go on.
+        """Bring the table up to date while it is iterated, oldest day first. A day that fails does not stop the others.
 
         Raises:
             TableError: the source has no manifest at all, or the table was not made by this command.
@@ -136,7 +136,7 @@ class EventsTable:
             try:
                 self._replace(table, day, version, day_rows)
             except (CommitFailedError, _Overtaken):
-                continue  # another writer has committed the day
+                continue  # another writer has committed the day, or a new export has replaced its files
             return Replaced(day, manifest.try_id if manifest else None, day_rows.events, day_rows.problems)
         raise TableError(f"overtaken {ATTEMPTS} times by other writers or new exports. Run this again later.")
 

@@ -58,8 +58,8 @@ param zoneRedundant bool = false
 // (azure-rest-api-specs #45083, 2026) counts the instances of each function group separately, so a backfill takes none from
 // HTTP, `nightly` and `give_up`. An older answer (azure-functions-host #10523, 2024) counts all instances of the app,
 // which has four groups.
-// No lock lets only one export run at a time. Instances that waited for it would be billed. Messages that were put back would
-// come closer to `maxDequeueCount` each time, so days would be given up because others were exported.
+// Several days may be exported at once. With one lock for all, waiting instances would be billed, and messages that were put
+// back would come closer to `maxDequeueCount` each time, so days would be given up because others were exported.
 // Values below 40 were once a preview in some regions. If yours refuses four, the deployment guide says how to live with 40.
 @description('Optional. Maximum number of instances at a time. Each exports one day.')
 @minValue(1)
@@ -178,7 +178,7 @@ param readTimeoutSeconds int = 600
 var token = uniqueString(subscription().id, environmentName, location)
 var appName = 'func-amplitude-${token}'
 // What-if can predict only resources whose names are known before the deployment. So names are made here and passed to the
-// modules, and never come from the output of another module.
+// modules, and no resource is named after the output of another module.
 var identityName = 'id-amplitude-${token}'
 var applicationInsightsName = 'appi-amplitude-${token}'
 var hostStorageName = 'sthost${token}'

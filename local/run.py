@@ -1,6 +1,6 @@
 """`make run`: exports a day on this machine, from the HTTP call to the landed files, and shows them.
 
-With `--stay` it exports a week with typical days (empty, failed, low), and keeps the page open.
+With `--stay` it exports a week, and keeps the page open. A simulated week has typical days (empty, failed, low).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _own_key(file: Path) -> str:
 
 
 def _simulator(day: date, size: int | None) -> Simulator:
-    """A project whose week before `day` has typical days: an empty one, a failed one, one with few events."""
+    """A project whose week up to `day` has an empty day, a failed one, and one with few events (with `size`: none)."""
     events = EVENTS_PER_HOUR if size is None else max(size // EVENT_BYTES // HOURS, 1)
     simulator = Simulator(events_per_hour=events, distinct_events=DISTINCT_EVENTS, empty_hours={3, 4})
     simulator.forget(day - 4 * DAY)

@@ -15,7 +15,7 @@ It supports:
 It does not follow a timer's schedule, stop a function after `functionTimeout`, or take several messages at a time. It
 does not end if the storage of its queues stops answering. It cannot connect to storage by identity, supports no other
 bindings, and takes upper and lower case in paths as different. It polls an idle queue every 0.2 s. With
-`--idle-seconds`, the pauses grow to that, as in the real host (`maxPollingInterval` in host.json; 60 by default).
+`--idle-seconds`, the pauses grow to that, as the real host's grow to `maxPollingInterval` in host.json.
 
     python -m local.host --port 7071                        in a terminal
     with FunctionsHost(app_dir=..., ...) as host: ...       from a test, as a process of its own

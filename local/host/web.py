@@ -28,7 +28,7 @@ def make_app(functions: Sequence[Function], worker: Worker, *, route_prefix: str
     """Create the routes of the app's HTTP functions, and `POST /admin/functions/{name}` for its timers.
 
     Raises:
-        LoadError: a route is malformed, is used twice, or uses more than `{name}`, and `{name?}` at its end.
+        LoadError: a route is malformed, is used twice, or has a parameter other than `{name}` or a last `{name?}`.
 
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_no_such_method])

@@ -123,7 +123,7 @@ MEMBERS: dict[str, Callable[[Payload], Payload]] = {
 
 @lru_cache(maxsize=256)
 def _file(project: int, day: date, file: File, count: int, distinct: int | None) -> Payload:
-    """One generated file, gzipped. It is generated when it is first read."""
+    """One generated file, gzipped. It is generated when it is read."""
     if distinct is None or count <= distinct:
         return Payload(lambda: _gzip(lines(project, day, *file, count)))
 

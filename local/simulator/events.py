@@ -76,7 +76,7 @@ _PER_EVENT = (
 
 
 def events_in_hour(day: date, hour: int, average: int) -> int:
-    """How many events an hour has: many in the evening, few at night and at weekends; `average` on a weekday."""
+    """How many events an hour has: many in the evening, few at night and at weekends; about `average` over a week."""
     return round(average * _HOURLY[hour] * len(_HOURLY) / sum(_HOURLY) * _WEEKDAY[day.weekday()])
 
 
@@ -134,7 +134,7 @@ def _actions(rng: Random, kind: Kind) -> list[Action]:
 
 
 def _clock(hour_text: bytes, microseconds: int) -> bytes:
-    """A time inside the hour in Amplitude's format, which leaves out a fraction of zero."""
+    """A time in the hour, in Amplitude's format, which leaves out a fraction of zero: here in every tenth second."""
     seconds, fraction = divmod(microseconds, _SECOND)
     text = b'"%b%02d:%02d' % (hour_text, *divmod(seconds, 60))
     return b'%b.%06d"' % (text, fraction) if seconds % 10 else text + b'"'

@@ -216,7 +216,7 @@
   function show(text) {
     const fresh = new DOMParser().parseFromString(text, "text/html"), focused = document.activeElement?.id;
     const main = fresh.getElementById("main");
-    if (!main) return tell("page", "Azure did not accept the key. Open the page again, with the right key.", { kind: "bad" });
+    if (!main) return tell("page", "the answer is not a page of this app. Is the key or the sign-in still valid? Open the page again.", { kind: "bad" });
     document.getElementById("main").replaceWith(main);
     document.title = fresh.title;
     shown = location.pathname + location.search;
