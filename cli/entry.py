@@ -17,7 +17,7 @@ NEEDED = (3, 12)
 def main(more: Callable[[], More] = dict, program: str = "amplitude-export") -> None:
     """Carry out the command in `sys.argv`, and end the process with its exit code.
 
-    `more`: returns further commands; called only once the Python version is known to be right.
+    `more`: returns further commands; called after the Python version has been checked.
     """
     install()
     if sys.version_info < NEEDED:

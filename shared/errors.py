@@ -61,7 +61,7 @@ class TransientError(ExportError):
 
 
 class PermanentError(ExportError):
-    """The same try would fail again: somebody has to act."""
+    """A further try would fail as well: somebody has to act."""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -33,8 +33,8 @@ _KEYS = {"try_id": "try", "day": "date"}
 def decode[T](kind: type[T], document: Mapping[str, Any]) -> T:
     """The dataclass `kind` from a JSON object. Fields that it does not know are ignored: a newer version wrote them.
 
-    A field with a default may be missing or null. Raises one of `NOT_OURS` if a value does not have the type of its
-    field.
+    A field with a default may be missing or null. Raises one of `NOT_OURS` for any other missing field, and for a value
+    that does not have the type of its field.
     """
     hints, values = _hints(kind), {}  # type: ignore[arg-type]  # a class can be hashed
     for one in fields(kind):  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ class Order:
 
     @classmethod
     def from_message(cls, text: str) -> Self:
-        """What a message asks for. Raises InvalidMessage if the date is missing or a field has another type."""
+        """What a message asks for. Raises InvalidMessage if it has no date, or has another form."""
         try:
             order = decode(cls, json.loads(text))
             if not (_WORD.fullmatch(order.run_id) and _WORD.fullmatch(order.trigger)):

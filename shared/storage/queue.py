@@ -42,7 +42,7 @@ class Queue:
 
 @contextmanager
 def open_queue(environ: Mapping[str, str], name: str, *, in_azure: bool) -> Iterator[Queue]:
-    """A queue of the account that `AzureWebJobsStorage` names, by connection string or by identity."""
+    """A queue of the account that `AzureWebJobsStorage` names. Raises StorageDenied for a wrong connection string."""
     # Imported only where it is used: only the nightly timer needs it, and its import would slow down every cold start.
     from azure.storage.queue import ExponentialRetry, QueueClient  # noqa: PLC0415
 
