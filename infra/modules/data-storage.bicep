@@ -162,8 +162,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   }
 }
 
-// On the container only, because the app needs no other. This role cannot delete versions (only Owner can), so a stolen
-// identity of the app can delete every event and still leaves the old versions to restore. An immutability
+// On the container only, because the app needs no other. This role cannot delete versions (only Storage Blob Data Owner
+// can), so a stolen identity of the app can delete every event and still leaves the old versions to restore. An immutability
 // policy would add protection from administrators only, and the app overwrites status blobs and deletes days by design.
 resource appWrites 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: account::blobs::container
