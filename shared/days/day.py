@@ -9,7 +9,7 @@ from shared.dates import UtcDay
 from shared.days.documents import encode, from_iso, iso, metadata_number, metadata_numbers, metadata_texts
 from shared.days.manifest import Manifest
 from shared.days.state import RunState, State, Trigger
-from shared.days.status import INSTANTS, RunError, RunStatus
+from shared.days.status import COUNTS, INSTANTS, RunError, RunStatus
 from shared.errors import RunDied
 
 COMES_BACK_WITHIN = timedelta(minutes=11)
@@ -115,7 +115,8 @@ class Day:
             "date": self.date.isoformat(),
             "status": run.get("status", self.state),
             "run_id": run.get("run_id", self.manifest.run_id if self.manifest else None),
-            **{key: run.get(key) for key in ("trigger", *INSTANTS, "progress")},
+            **{key: run.get(key) for key in ("trigger", *INSTANTS)},
+            "progress": {**dict.fromkeys(COUNTS, 0), **self.run.progress} if self.run else None,
             "error": self.error.document() if self.error else None,
             "manifest": self.manifest.document() if self.manifest else None,
         }

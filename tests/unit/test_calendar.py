@@ -14,7 +14,7 @@ from cli.calendar import render
 from shared.days.calendar import Calendar
 from shared.days.day import Day
 from shared.days.state import RunState, State
-from shared.days.status import RunError, RunStatus
+from shared.days.status import COUNTS, RunError, RunStatus
 from shared.text import visible
 from shared.web.pages import coverage_page
 from tests.unit.sample_days import FIRST, HOSTILE, LAST, NOW, hostile_days, known, landed, month
@@ -72,6 +72,15 @@ def alive_again() -> Day:
 
 def one(day: Day, *, now: datetime = NOW, since: date = date.min) -> Calendar:
     return Calendar([day], FIRST, FIRST, now, since)
+
+
+def test_the_progress_of_a_run_has_each_count_from_the_beginning() -> None:
+    """So whoever follows a run can read it at any moment."""
+    nothing, known_so_far = dict.fromkeys(COUNTS, 0), {"attempt": 1, "window": "w"}
+    assert known(FIRST, "queued").document["progress"] == nothing
+    begun = RunStatus(FIRST, RunState.RUNNING, "run", "timer", progress=known_so_far)
+    assert Day(FIRST, State.RUNNING, begun).document["progress"] == nothing | known_so_far
+    assert known(FIRST, "missing").document["progress"] is None
 
 
 LATE = NOW + timedelta(hours=1)
