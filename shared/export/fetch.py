@@ -96,7 +96,7 @@ class Fetcher:
     _project: str = ""
 
     def day(self, max_hours: int) -> Iterator[FetchedWindow]:
-        """All windows of the day, verified, in order. No request covers more hours than `max_hours` and the settings.
+        """The verified windows of the day, fetched on demand. None has more hours than `max_hours` and the settings.
 
         If a window is too large, `on_too_large` gets the number of hours that later requests may cover.
         """

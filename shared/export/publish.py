@@ -50,8 +50,8 @@ class DayExport:
 
         `check` raises if the day's lock is lost. It is called before the commits and before the put of the manifest.
 
-        If the export raises an ExportError, the landed day is unchanged, and the blobs of this try were deleted, unless
-        the put was sent and may still take effect.
+        If the export raises an ExportError, the landed day is unchanged, and this try's blobs were deleted as far as
+        possible, unless the put was sent and may still take effect.
         """
         document, landed = read_manifest(self.container, self.settings.names, self.run.date)
         windows = list(fetch())

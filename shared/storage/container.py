@@ -152,7 +152,7 @@ class Container:
             yield from self._client.list_blob_names(name_starts_with=start)
 
     def folders(self, start: str) -> Iterator[str]:
-        """The folders whose name begins with `start`, each with its slash. Their content is not listed."""
+        """The folders whose name begins with `start`, each with its slash. Lazy. Their content is not listed."""
         with translated(start, "list"):
             for item in self._client.walk_blobs(name_starts_with=start, delimiter="/"):
                 if isinstance(item, BlobPrefix):
