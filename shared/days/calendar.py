@@ -90,7 +90,7 @@ class DayView(Day):
 
     @property
     def needs(self) -> str:
-        """Why somebody should look at the day: its run failed for good, it is missing, or has warnings; else empty."""
+        """Why somebody should look at the day: it failed, is missing or has warnings. Empty while a run comes back."""
         if self.unwanted or self.comes_back:
             return ""
         if State.FAILED in (self.state, self.later):
