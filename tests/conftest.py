@@ -42,13 +42,24 @@ _FOREIGN_PREFIXES = ("AMP_", "EXPORT_", "AZURE", "AZURITE_", "IDENTITY_", "MSI_"
 _FOREIGN_SUFFIXES = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-_NOT_MEASURED = {"browser", "downstream", "fuzz", "infra", "test_displaced", "test_kill", "test_model", "test_storage"}
+_NOT_MEASURED = {
+    *("browser", "downstream", "fuzz", "infra"),
+    *("test_azurite", "test_displaced", "test_exit_codes", "test_kill", "test_make_run", "test_model", "test_storage"),
+    "test_as_many_as_can_be_counted_in_16_bits_are_fine",
+    "test_a_nested_bomb_is_refused_while_it_is_inflated_and_in_little_memory",
+    "test_a_manifest_is_read_as_it_was_written",
+    "test_ten_thousand_members",
+}
+"""Folders, files and tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage where the app runs in other processes or hardly at all: it makes Python twice as slow."""
+    """Measure no coverage where the app runs in other processes, hardly at all, or through the same lines for long.
+
+    It makes Python twice as slow.
+    """
     for item in items:
-        if {item.path.parent.name, item.path.stem} & _NOT_MEASURED:
+        if {item.path.parent.name, item.path.stem, item.name.partition("[")[0]} & _NOT_MEASURED:
             item.add_marker("no_cover")
 
 

@@ -18,6 +18,7 @@ from downstream.mirror import WORK, Copied, MirrorError, Range, mirror
 from local.azurite import Azurite
 from tests.downstream.conftest import ROOT
 from tests.downstream.landed import THURSDAY, TUESDAY, WEDNESDAY, Landed, hour_of_events
+from tests.forks import Forked
 
 MORNING, EVENING = hour_of_events(TUESDAY, 9, 5), hour_of_events(TUESDAY, 20, 5)
 ODD_BLOCK = gzip.compress(MORNING)[:10] + b"\xff" * 20
@@ -276,7 +277,9 @@ def test_the_command_takes_the_settings_of_the_app(
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "downstream.mirror", "here", *options]
-        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        with Forked(command, cwd=tmp_path, env=environ) as process:
+            out, err = process.communicate()
+            return subprocess.CompletedProcess(command, process.wait(), out, err)
 
     empty = run()
     assert (empty.returncode, empty.stdout) == (1, "")

@@ -38,7 +38,7 @@ def test_small_files_do_not_wait_for_each_other(tmp_path: Path) -> None:
     assert min(together["block"], together["blocklist"]) >= THREADS // 2
 
 
-@pytest.mark.parametrize("size", [500_000_000, pytest.param(1_500_000_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("size", [250_000_000, pytest.param(1_500_000_000, marks=pytest.mark.soak)])
 def test_memory_does_not_grow_with_the_day(tmp_path: Path, size: int) -> None:
     """A day ten times as large takes no more than the bytes that may be in flight, which a small day may not fill."""
     small, large = (Contender(f"{n}", "project.export", Volume(n)) for n in (size // 10, size))

@@ -230,8 +230,7 @@ def test_members_and_pieces_come_as_the_source_gives_them() -> None:
     assert log == [*first_read, "chunk 3", "member 1", "chunk 4", "{three}\n"]
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("descriptor", ["", "signed 32"])
+@pytest.mark.parametrize(("descriptor", "compressed"), [("", False), ("signed 32", True)])
 def test_a_nested_bomb_is_refused_while_it_is_inflated_and_in_little_memory(
     descriptor: Descriptor, *, compressed: bool
 ) -> None:
