@@ -71,6 +71,15 @@ class TestCommit:
         assert document.data == b"{}\n"
         assert [(blob.name, blob.metadata) for blob in store.blobs(FOLDER)] == [(NAME, META)]
 
+    def test_of_pieces_of_any_length(self, store: Container) -> None:
+        for number, first in enumerate((1, 16 * 1024, 40_000)):
+            pieces = [b"a" * first, b"b", b"c" * 40_000]
+            store.stage(f"{NAME}{number}", "try-00000", pieces)
+            store.commit(f"{NAME}{number}", ["try-00000"], "application/x-ndjson", META)
+            document = store.read(f"{NAME}{number}")
+            assert document
+            assert document.data == b"".join(pieces)
+
     @pytest.mark.parametrize("name", [NAME, "a b/\u00e9\u4e16#?%41+&=:@~'(!)*,;$.json"])
     def test_under_its_name(self, client: ContainerClient, store: Container, name: str) -> None:
         """Everybody else finds it there, with its content type."""
@@ -88,11 +97,12 @@ class TestCommit:
             commit(Container(client))
         assert list(container.list_blob_names()) == [NAME]
 
-    def test_no_value_adds_a_header(self, connection_string: str, container: ContainerClient) -> None:
+    @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+    def test_no_value_adds_a_header(self, connection_string: str, container: ContainerClient, end: str) -> None:
         environ = {"EXPORT_STORAGE": connection_string, "EXPORT_CONTAINER": str(container.container_name)}
         with open_client(load_storage_settings(environ)) as client:
             with pytest.raises(ValueError, match="more than one line"):
-                commit(Container(client), sha256="5f\r\nx-ms-meta-events: 4")
+                commit(Container(client), sha256=f"5f{end}x-ms-meta-events: 4")
             assert list(container.list_blob_names()) == []
 
     def test_again_after_a_lost_answer(self, store: Container) -> None:

@@ -176,7 +176,8 @@ def test_small_files_are_staged_side_by_side() -> None:
     assert len(storage.staged) == BUDGET
 
 
-def test_small_files_count_with_their_content() -> None:
+@pytest.mark.parametrize(("stored", "content"), [(1, 9), (9, 1)])
+def test_small_files_count_with_the_larger_of_their_two_forms(stored: int, content: int) -> None:
     """Compressed to a byte each, they hold nine in memory until they are hashed, so only four fit into the budget."""
     storage = Storage()
     finished = threading.Event()
@@ -184,7 +185,7 @@ def test_small_files_count_with_their_content() -> None:
     def write_all(uploader: Uploader) -> None:
         for n in range(BUDGET):
             file = uploader.upload(f"file-{n}", "x-")
-            file.write(b"x", b"123456789")
+            file.write(b"x" * stored, b"y" * content)
             file.finish()
         finished.set()
 
@@ -198,7 +199,25 @@ def test_small_files_count_with_their_content() -> None:
         assert finished.wait(SECONDS)
         writer.join()
         uploader.settle()
-    assert storage.done_bytes == BUDGET
+    assert storage.done_bytes == BUDGET * stored
+
+
+def test_a_checksum_takes_its_steps_in_order_and_holds_up_what_is_too_much() -> None:
+    """Also of a file that is one block as it is stored, and more as what it holds."""
+    storage = Storage()
+
+    def held_up() -> None:
+        assert storage.gate.wait(SECONDS)
+
+    with Uploader(storage.stage) as uploader:
+        uploader.hash(held_up, 0)
+        file = uploader.upload("file", "x-")
+        file.write(b"x", b"1" * BLOCK * 2)
+        file.write(b"", b"2")
+        with storage.opened_soon():
+            file.finish()
+        uploader.settle()
+    assert file.sha256 == hashlib.sha256(b"1" * BLOCK * 2 + b"2").hexdigest()
 
 
 @pytest.mark.parametrize("size", [1, BLOCK, BLOCK * 3], ids="{} bytes".format)
