@@ -71,15 +71,6 @@ class TestCommit:
         assert document.data == b"{}\n"
         assert [(blob.name, blob.metadata) for blob in store.blobs(FOLDER)] == [(NAME, META)]
 
-    def test_of_pieces_of_any_length(self, store: Container) -> None:
-        for number, first in enumerate((1, 16 * 1024, 40_000)):
-            pieces = [b"a" * first, b"b", b"c" * 40_000]
-            store.stage(f"{NAME}{number}", "try-00000", pieces)
-            store.commit(f"{NAME}{number}", ["try-00000"], "application/x-ndjson", META)
-            document = store.read(f"{NAME}{number}")
-            assert document
-            assert document.data == b"".join(pieces)
-
     @pytest.mark.parametrize("name", [NAME, "a b/\u00e9\u4e16#?%41+&=:@~'(!)*,;$.json"])
     def test_under_its_name(self, client: ContainerClient, store: Container, name: str) -> None:
         """Everybody else finds it there, with its content type."""

@@ -6,6 +6,7 @@ import selectors
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import date
@@ -99,6 +100,9 @@ class _Tunneller(BaseHTTPRequestHandler):
 
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+SLOW = b"HTTP/1.1 201 Slow\r\nContent-Length: 0\r\n\r\n"
+LAST = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 HUGE = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99999999999999\r\n\r\n"
 BAD_CHUNK = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n"
 
@@ -112,7 +116,7 @@ class Scripted(ThreadingHTTPServer):
         authority.cert_pem.write_to_path(bundle)
         authority.issue_cert("127.0.0.1").configure_cert(context)
         self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.connections, self.hosts, self.ended = iter(connections), set[str](), threading.Event()
+        self.connections, self.heads, self.ended = iter(connections), set[tuple[str, str]](), threading.Event()
 
 
 class _Reader(BaseHTTPRequestHandler):
@@ -126,8 +130,10 @@ class _Reader(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.hosts.add(self.headers["Host"])
-        self.wfile.write(next(self.answers))
+        self.server.heads.add((self.headers["Host"], self.headers["x-ms-version"]))
+        answer = next(self.answers)
+        time.sleep(1.2 * (answer == SLOW))
+        self.wfile.write(answer)
 
 
 def url_of(server: Server) -> str:
@@ -258,7 +264,7 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(root))
         with open_container(settings) as container:
             for number in range(2):
-                container.stage("a.json", f"try-{number}", [b"{" + b" " * 100_000, b"}\n"])
+                container.stage("a.json", f"try-{number}", [b"{" + b" " * 100_000, b"}", b"\n"])
             container.commit("a.json", ["try-0", "try-1"], "application/x-ndjson", {"events": "2"})
             found = container.read("a.json")
         proxy.shutdown()
@@ -272,6 +278,9 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
     ("connections", "expected"),
     [
         ([[CREATED, CREATED]], [None, None]),
+        ([[SLOW, CREATED]], [None, None]),
+        ([[LAST, HUGE], [CREATED]], [None, None]),
+        ([[OK], [OK]], [StorageUnavailable, StorageUnavailable]),
         ([[CREATED.ljust(8192) + CREATED], [HUGE]], [None, StorageDenied]),
         ([[b"HTTP/1.1 103 Early Hints\r\n\r\n", CREATED + HUGE], [HUGE]], [StorageUnavailable, StorageDenied]),
         ([[BAD_CHUNK], [BAD_CHUNK]], [StorageDenied, StorageDenied]),
@@ -281,6 +290,7 @@ def test_an_answer_belongs_to_its_request(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, connections: list[list[bytes]], expected: list[type[Exception]]
 ) -> None:
     """Whatever follows it. The server ends no connection: the client does, at the latest when it is closed."""
+    monkeypatch.setattr("shared.storage.connect.CONNECT_SECONDS", 1)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
     with Scripted(connections, tmp_path / "bundle.pem") as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -289,5 +299,6 @@ def test_an_answer_belongs_to_its_request(
             for pieces, error in zip(([], [b"{}"]), expected, strict=True):
                 with pytest.raises(error) if error else nullcontext():
                     Container(client).stage("a.json", "try-0", pieces)
-        assert (server.ended.wait(10), server.hosts) == (True, {f"127.0.0.1:{server.server_port}"})
+        assert server.ended.wait(10)
+        assert server.heads == {(f"127.0.0.1:{server.server_port}", client.api_version)}
         server.shutdown()
