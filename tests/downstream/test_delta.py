@@ -130,16 +130,13 @@ def test_an_empty_day_is_recorded_once(landed: Landed, target: str) -> None:
     assert days(target) == []
 
 
-def test_a_day_with_rows_of_two_tries_is_loaded_again(
-    landed: Landed, target: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_of_two_tries_is_loaded_again(landed: Landed, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else has added rows. Which try is listed first does not matter."""
     landed.export(WEDNESDAY, {}, attempt="00000003")
     update(target, landed)
-    tries = ["00000001", "00000002"]
-    for day, in_order in (MONDAY, tries), (TUESDAY, tries[::-1]):
+    for day, *tries in (MONDAY, "00000001", "00000002"), (TUESDAY, "00000002", "00000001"):
         landed.export(day, {9: [MORNING]}, attempt="00000002")
-        for each in in_order:
+        for each in tries:
             row = pa.table({"export_date": [day], "export_try": [each]})
             write_deltalake(target, row, mode="append", schema_mode="merge")
 

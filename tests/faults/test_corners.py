@@ -17,14 +17,7 @@ from azure.storage.blob import ContainerClient
 from local.simulator import Fault, Simulator
 from shared.app import App, open_app
 from shared.dates import newest_complete_day
-from shared.errors import (
-    AmplitudeUnavailable,
-    BadRequest,
-    ExportError,
-    InvalidManifest,
-    StorageDenied,
-    StorageUnavailable,
-)
+from shared.errors import AmplitudeUnavailable, BadRequest, InvalidManifest, StorageDenied, StorageUnavailable
 from shared.runs.lock import DayLock
 from shared.runs.messages import Order
 from shared.runs.nightly import Nightly
@@ -38,8 +31,6 @@ from tests.faults.scene import Scene
 pytestmark = pytest.mark.in_memory
 
 NEXT = date(2025, 11, 5)
-
-
 AWAY = StorageUnavailable("away for a moment")
 
 
@@ -201,7 +192,7 @@ def test_what_proved_too_large_is_kept_at_once(exports: Exports, simulator: Simu
 
 @pytest.mark.parametrize(("failure", "requests"), [(AWAY, 3), (StorageDenied("no longer allowed"), 1)])
 def test_what_cannot_be_kept_ends_the_try_only_if_the_storage_denies_it(
-    exports: Exports, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, failure: ExportError, requests: int
+    exports: Exports, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, failure: Exception, requests: int
 ) -> None:
     monkeypatch.setattr(DayLock, "write", failing(2, DayLock.write, failure))  # the first is the try's start
     simulator.fail(Fault(status=400, body=b"too large"))

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import trustme
+from azure.core.exceptions import ServiceRequestError
 
 from local.azurite import ACCOUNT, KEY, Azurite
 from local.simulator import Simulator
@@ -100,9 +101,7 @@ class _Tunneller(BaseHTTPRequestHandler):
 
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
-SLOW = b"HTTP/1.1 201 Slow\r\nContent-Length: 0\r\n\r\n"
-LAST = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SLOW = CREATED.replace(b"Created", b"Slow")
 HUGE = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99999999999999\r\n\r\n"
 BAD_CHUNK = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n"
 
@@ -245,6 +244,10 @@ def test_the_storage_is_told_the_same(monkeypatch: pytest.MonkeyPatch, name: str
     settings = load_settings(KEYS | {"EXPORT_STORAGE": "AccountName=nobody;AccountKey=eA=="})
     with pytest.raises(StorageUnavailable, match=f"{name}.*{words}"), open_container(settings):
         pass
+    monkeypatch.delenv(name)
+    monkeypatch.setenv("HTTPS_PROXY", NOBODY)
+    with pytest.raises(ServiceRequestError), open_client(settings) as client:  # as the library's retries know it
+        client.stage_block("a.json", "try-0", [])
 
 
 def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -279,8 +282,9 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
     [
         ([[CREATED, CREATED]], [None, None]),
         ([[SLOW, CREATED]], [None, None]),
-        ([[LAST, HUGE], [CREATED]], [None, None]),
-        ([[OK], [OK]], [StorageUnavailable, StorageUnavailable]),
+        ([[CREATED[:-2] + b"Connection: close\r\n\r\n", HUGE], [CREATED]], [None, None]),
+        ([[CREATED.replace(b": 0", b": 1") + b"x", HUGE], [CREATED]], [None, None]),
+        ([[CREATED.replace(b"201", b"200")]] * 2, [StorageUnavailable, StorageUnavailable]),
         ([[CREATED.ljust(8192) + CREATED], [HUGE]], [None, StorageDenied]),
         ([[b"HTTP/1.1 103 Early Hints\r\n\r\n", CREATED + HUGE], [HUGE]], [StorageUnavailable, StorageDenied]),
         ([[BAD_CHUNK], [BAD_CHUNK]], [StorageDenied, StorageDenied]),

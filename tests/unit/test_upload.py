@@ -205,12 +205,8 @@ def test_small_files_count_with_the_larger_of_their_two_forms(stored: int, conte
 def test_a_checksum_takes_its_steps_in_order_and_holds_up_what_is_too_much() -> None:
     """Also of a file that is one block as it is stored, and more as what it holds."""
     storage = Storage()
-
-    def held_up() -> None:
-        assert storage.gate.wait(SECONDS)
-
     with Uploader(storage.stage) as uploader:
-        uploader.hash(held_up, 0)
+        uploader.hash(lambda: storage.stage("slow", "", []), 0)
         file = uploader.upload("file", "x-")
         file.write(b"x", b"1" * BLOCK * 2)
         file.write(b"", b"2")
