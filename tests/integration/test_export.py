@@ -351,6 +351,25 @@ def test_a_refused_manifest_takes_no_blob_away_that_a_manifest_may_list(
 
 
 @pytest.mark.in_memory
+def test_a_manifest_that_lands_during_the_commits_stays(environ: dict[str, str], container: MemoryClient) -> None:
+    """The put's condition is the manifest that was read at the start, not one looked up just before."""
+    name = f"manifests/date={DAY}.json"
+    with open_app(environ) as app:
+        app.runs.run_now(Order(DAY))
+        another = container.download_blob(name).readall()
+        container.blobs.clear()
+
+        def land(kind: str, _: str) -> None:
+            if kind == "commit_block_list" and name not in container.blobs:
+                container.upload_blob(name, another)
+
+        container.fault = land
+        with pytest.raises(Displaced):
+            app.runs.run_now(Order(DAY))
+    assert container.download_blob(name).readall() == another
+
+
+@pytest.mark.in_memory
 def test_a_status_that_may_not_be_written_is_no_lock(environ: dict[str, str], container: MemoryClient) -> None:
     def refuse(kind: str, name: str) -> None:
         if kind == "upload_blob" and name.startswith("status/"):
