@@ -4,6 +4,8 @@
 PY := .venv/bin/python
 # One more than there are processors, because some tests wait.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Plugins that nothing here needs, and that take long to load.
+NO_PLUGINS := -p no:anyio -p no:schemathesis
 # A file's tests share a host, a browser, a dbt. The long files come first, and tests/unit last.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
@@ -20,7 +22,7 @@ run: setup ## export yesterday on this machine and show what landed (STAY=1: a w
 	@$(PY) -m local run $(if $(STAY),--stay) $(if $(SIZE),--size $(SIZE))
 
 test: setup-tests ## run all tests, including those on real emulators (COVERAGE=1: fail below the floor in pyproject.toml)
-	@$(PY) -m pytest -n $(WORKERS) $(BY_FILE) $(if $(COVERAGE),--cov --cov-report=term)
+	@$(PY) -m pytest $(NO_PLUGINS) -n $(WORKERS) $(BY_FILE) $(if $(COVERAGE),--cov --cov-report=term)
 
 test-3.12: ## run the unit tests on Python 3.12
 	@local/setup.sh 3.12
