@@ -57,7 +57,7 @@ class Upload:
         """Send the remaining bytes. `sha256` and `block_ids` are final when the uploader has settled."""
         if self._stored and not self.block_ids and not self._hashed:
             # The thread that sends a small file also hashes it: one task for each file, not two.
-            size = max(self._stored_bytes, self._content_bytes)
+            size = self._stored_bytes + (self._content_bytes if self._content != self._stored else 0)
             self._stage(size, self._update())
             return
         if self._content:

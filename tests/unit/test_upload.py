@@ -176,9 +176,9 @@ def test_small_files_are_staged_side_by_side() -> None:
     assert len(storage.staged) == BUDGET
 
 
-@pytest.mark.parametrize(("stored", "content"), [(1, 9), (9, 1)])
-def test_small_files_count_with_the_larger_of_their_two_forms(stored: int, content: int) -> None:
-    """Compressed to a byte each, they hold nine in memory until they are hashed, so only four fit into the budget."""
+@pytest.mark.parametrize(("stored", "content"), [(3, 8), (8, 3)])
+def test_small_files_count_with_both_of_their_forms(stored: int, content: int) -> None:
+    """Each holds eleven bytes in memory until it is hashed and sent, so only three fit into the budget."""
     storage = Storage()
     finished = threading.Event()
 
@@ -192,7 +192,7 @@ def test_small_files_count_with_the_larger_of_their_two_forms(stored: int, conte
     with Uploader(storage.stage) as uploader:
         writer = threading.Thread(target=write_all, args=(uploader,))
         writer.start()
-        for _ in range(4):
+        for _ in range(3):
             assert storage.arrived.acquire(timeout=SECONDS)
         assert not storage.arrived.acquire(timeout=0.1)
         storage.gate.set()
