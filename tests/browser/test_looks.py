@@ -54,7 +54,7 @@ PAGES: dict[str, Callable[[], Rendered]] = {
 MANY = answer(SATURDAY).manifest
 assert MANY
 LISTED = replace(MANY.files[0], name=f"shop/eu {'x' * 90}/{MANY.files[0].name}")
-CROWDED = replace(answer(SATURDAY), manifest=replace(MANY, files=(LISTED,) * 10_000))
+CROWDED = replace(answer(SATURDAY), manifest=replace(MANY, files=(LISTED,) * 1_000))
 UNDER_WAY = answer(
     SATURDAY, run="running", gone=True, progress={
         "hours_done": 7, "events": 223_110, "files": 7, "bytes": 394_235_370,

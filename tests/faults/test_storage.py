@@ -254,7 +254,7 @@ def test_a_storage_that_goes_away_for_good(scene: Scene) -> None:
     goes = at("commit", Fault(before=away.set, dropped=True))
     scene.proxy.rule = lambda asked: DROPPED if away.is_set() else goes(asked)
     code, output = scene.run()
-    assert (code, "StorageUnavailable: " in output) == (1, True)
+    assert (code, "StorageUnavailable: " in output, "status_not_written" in output) == (1, True, True)
     assert scene.reader.files(DAY) == DAY_FILES
     assert scene.reader.outcome(DAY) == ("running", None)
     scene.assert_heals()
