@@ -6,9 +6,9 @@ import base64
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import date
 
@@ -174,9 +174,9 @@ def test_a_wrong_path_is_never_an_empty_day(settings: Settings, path: str) -> No
     assert '"404: Not Found' in str(found)
 
 
-def test_what_follows_early_hints_is_not_taken_for_the_next_answer(amplitude_at: Callable[[bytes], Amplitude]) -> None:
+def test_what_follows_early_hints_is_not_taken_for_the_next_answer(amplitude_at: Callable[..., Amplitude]) -> None:
     late = b"HTTP/1.1 404 Not Found\r\nContent-Length: 29\r\n\r\nRaw data files were not found."
-    amplitude = amplitude_at(b"HTTP/1.1 103 Early Hints\r\n\r\n" + late)
+    amplitude = amplitude_at(b"HTTP/1.1 103 Early Hints\r\n\r\n", late)
     assert "answered 103" in str(error(amplitude))
     assert "answered" not in str(error(amplitude))
 
@@ -349,27 +349,25 @@ NO_HTTP = [
 
 @pytest.mark.parametrize(("sent", "kind"), NO_HTTP, ids=lambda value: repr(value)[:60])
 def test_what_is_no_http_is_an_error_too(
-    amplitude_at: Callable[[bytes], Amplitude], sent: bytes, kind: type[ExportError]
+    amplitude_at: Callable[..., Amplitude], sent: bytes, kind: type[ExportError]
 ) -> None:
     assert type(error(amplitude_at(sent))) is kind
 
 
 @pytest.mark.parametrize("length", [b"\xb2", b"-5", b"many", b""])
-def test_a_length_that_is_no_number_announces_nothing(
-    amplitude_at: Callable[[bytes], Amplitude], length: bytes
-) -> None:
+def test_a_length_that_is_no_number_announces_nothing(amplitude_at: Callable[..., Amplitude], length: bytes) -> None:
     """The archive's own end has to show then that it is whole."""
     assert body(amplitude_at(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nPK\x05\x06")) == b"PK\x05\x06"
 
 
 @pytest.fixture
-def amplitude_at(settings: Settings) -> Iterator[Callable[[bytes], Amplitude]]:
-    """Asks a server that answers with these very bytes, and closes the connection."""
+def amplitude_at(settings: Settings) -> Iterator[Callable[..., Amplitude]]:
+    """Asks a server that answers one request after the other with these very bytes, and closes the connection."""
     with ExitStack() as stack:
 
-        def ask(sent: bytes) -> Amplitude:
+        def ask(*answers: bytes) -> Amplitude:
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            thread = threading.Thread(target=_answer, args=(server, sent))
+            thread = threading.Thread(target=_answer, args=(server, answers))
             thread.start()
             stack.callback(thread.join)
             session = stack.enter_context(requests.Session())
@@ -378,8 +376,10 @@ def amplitude_at(settings: Settings) -> Iterator[Callable[[bytes], Amplitude]]:
         yield ask
 
 
-def _answer(server: socket.socket, sent: bytes) -> None:
+def _answer(server: socket.socket, answers: Sequence[bytes]) -> None:
     connection, _ = server.accept()
-    with connection:
-        connection.recv(65536)
-        connection.sendall(sent)
+    connection.settimeout(1)
+    with connection, suppress(TimeoutError):  # where a client comes no second time
+        for answer in answers:
+            if connection.recv(65536):
+                connection.sendall(answer)
