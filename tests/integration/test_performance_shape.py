@@ -20,7 +20,7 @@ from shared.archive.members import Archive
 from shared.dates import whole_day
 from shared.http import Session
 from shared.settings import load_settings
-from shared.storage.uploader import BLOCK_BYTES, BYTES_IN_FLIGHT, THREADS, Uploader
+from shared.storage.uploader import BLOCK_BYTES, BYTES_IN_FLIGHT, Uploader
 
 DAY = date(2025, 11, 4)
 SECONDS = 60
@@ -35,7 +35,7 @@ def test_small_files_do_not_wait_for_each_other(tmp_path: Path) -> None:
         together = requests.get(
             f"https://127.0.0.1:{bench.sink.port}/together", verify=str(bench.certificates.authority), timeout=SECONDS
         ).json()
-    assert min(together["block"], together["blocklist"]) >= THREADS // 2
+    assert min(together["block"], together["blocklist"]) >= 12
 
 
 @pytest.mark.parametrize("size", [250_000_000, pytest.param(1_500_000_000, marks=pytest.mark.soak)])
