@@ -252,7 +252,7 @@ def test_the_storage_is_told_the_same(monkeypatch: pytest.MonkeyPatch, name: str
 
 def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Blocks and block lists too, with the proxy's login and the authority that `REQUESTS_CA_BUNDLE` names."""
-    host, authority = f"{ACCOUNT}.blob.example", trustme.CA()
+    host, login, authority = f"{ACCOUNT}.blob.example", "somebody:secret", trustme.CA()
     certificate = authority.issue_cert(host)
     chain, key, root = (tmp_path / name for name in ("chain.pem", "key.pem", "root.pem"))
     certificate.cert_chain_pems[0].write_to_path(chain)
@@ -263,7 +263,7 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
     with Azurite(certificate=chain, key=key) as azurite, Tunnel(urlsplit(azurite.blob_url).port or 0) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
         thread.start()
-        monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:secret@127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{login}@127.0.0.1:{proxy.server_port}")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(root))
         with open_container(settings) as container:
             for number in range(2):
