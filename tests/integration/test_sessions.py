@@ -31,6 +31,7 @@ from shared.storage.container import Container
 from tests.faults.tries import hurried
 
 LOGIN = "Basic bmV0cmM6bG9naW4="
+PERSON = "somebody:secret"
 NOBODY = "http://127.0.0.1:9"
 """A proxy that is not there."""
 ELSEWHERE = "https://storage.example"
@@ -252,7 +253,7 @@ def test_the_storage_is_told_the_same(monkeypatch: pytest.MonkeyPatch, name: str
 
 def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Blocks and block lists too, with the proxy's login and the authority that `REQUESTS_CA_BUNDLE` names."""
-    host, login, authority = f"{ACCOUNT}.blob.example", "somebody:secret", trustme.CA()
+    host, authority = f"{ACCOUNT}.blob.example", trustme.CA()
     certificate = authority.issue_cert(host)
     chain, key, root = (tmp_path / name for name in ("chain.pem", "key.pem", "root.pem"))
     certificate.cert_chain_pems[0].write_to_path(chain)
@@ -263,7 +264,7 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
     with Azurite(certificate=chain, key=key) as azurite, Tunnel(urlsplit(azurite.blob_url).port or 0) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
         thread.start()
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{login}@127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{PERSON}@127.0.0.1:{proxy.server_port}")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(root))
         with open_container(settings) as container:
             for number in range(2):
@@ -298,7 +299,7 @@ def test_an_answer_belongs_to_its_request(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
     with Scripted(connections, tmp_path / "bundle.pem") as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        connection = f"BlobEndpoint=https://login:secret@127.0.0.1:{server.server_port}/a;AccountName=a;AccountKey=eA=="
+        connection = f"BlobEndpoint=https://{PERSON}@127.0.0.1:{server.server_port}/a;AccountName=a;AccountKey=eA=="
         with open_client(load_settings(KEYS | {"EXPORT_STORAGE": connection})) as client:
             for pieces, error in zip(([], [b"{}"]), expected, strict=True):
                 with pytest.raises(error) if error else nullcontext():
