@@ -54,6 +54,7 @@ class Connection:
         self._socket = connection
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._kept = b""
+        self._echo = dict[str, str]()
 
     def head(self) -> Generator[Wish, None, Head]:
         """The next request. The body of the one before must have been taken."""
@@ -61,7 +62,10 @@ class Connection:
             count = yield from self._receive(_BUFFER_BYTES)
             self._kept += self._buffer[:count]
         head, _, self._kept = self._kept.partition(_END_OF_HEAD)
-        return _parse(head.decode("latin-1"))
+        parsed = _parse(head.decode("latin-1"))
+        # As the storage, which repeats this header in its answer.
+        self._echo = {name: value for name, value in parsed.headers.items() if name == "x-ms-client-request-id"}
+        return parsed
 
     def body(self, length: int) -> Generator[Wish, None, bytes]:
         """Take a small body."""
@@ -81,7 +85,7 @@ class Connection:
     def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"", *, length: int | None = None) -> Steps:
         """Send an answer. With `length`, its body follows by `send`, or there is none (HEAD)."""
         lines = [f"HTTP/1.1 {status} -", f"Content-Length: {len(body) if length is None else length}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"{name}: {value}" for name, value in {**self._echo, **headers}.items()]
         yield from self.send(memoryview("\r\n".join([*lines, "", ""]).encode("latin-1") + body))
 
     def send(self, data: memoryview) -> Steps:

@@ -101,14 +101,21 @@ class _Tunneller(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nx-ms-client-request-id: ID\r\n\r\n"
 SLOW = CREATED.replace(b"Created", b"Slow")
+WITHOUT_ID, ANOTHERS = CREATED.replace(b"x-ms-client-request-id: ID\r\n", b""), CREATED.replace(b"ID", b"another")
+CHUNKED = CREATED.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+BOTH = CREATED[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+NO_CHUNK, CHUNK = b"0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"
 HUGE = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99999999999999\r\n\r\n"
 BAD_CHUNK = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n"
 
 
 class Scripted(ThreadingHTTPServer):
-    """Answers each request, by TLS, with the next bytes for its connection. Writes its authority into a file."""
+    """Answers each request, by TLS, with the next bytes for its connection: ID becomes the request's.
+
+    Writes its authority into a file.
+    """
 
     def __init__(self, connections: list[list[bytes]], bundle: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Reader)
@@ -133,7 +140,7 @@ class _Reader(BaseHTTPRequestHandler):
         self.server.heads.add((self.headers["Host"], self.headers["x-ms-version"]))
         answer = next(self.answers)
         time.sleep(1.2 * (answer == SLOW))
-        self.wfile.write(answer)
+        self.wfile.write(answer.replace(b"ID", self.headers["x-ms-client-request-id"].encode()))
 
 
 def url_of(server: Server) -> str:
@@ -283,6 +290,12 @@ def test_the_storage_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch,
     [
         ([[CREATED, CREATED]], [None, None]),
         ([[SLOW, CREATED]], [None, None]),
+        ([[WITHOUT_ID, HUGE], [CREATED]], [None, None]),
+        ([[ANOTHERS, HUGE], [CREATED, CREATED]], [None, None]),
+        ([[CREATED[:-2] + b"Connection: keep-alive\r\n\r\n", CREATED]], [None, None]),
+        ([[CHUNKED + NO_CHUNK, CREATED]], [None, None]),
+        ([[CHUNKED + CHUNK, HUGE], [CREATED]], [None, None]),
+        ([[BOTH + CHUNK, HUGE], [CREATED]], [None, None]),
         ([[CREATED[:-2] + b"Connection: close\r\n\r\n", HUGE], [CREATED]], [None, None]),
         ([[CREATED.replace(b": 0", b": 1") + b"x", HUGE], [CREATED]], [None, None]),
         ([[CREATED.replace(b"201", b"200")]] * 2, [StorageUnavailable, StorageUnavailable]),
