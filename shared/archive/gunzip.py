@@ -23,7 +23,7 @@ PIECE_OUT = 1024 * 1024
 MOST_GZIP_MEMBERS = 100_000
 """Enough for a file of 6 GiB in blocks of 64 KiB, as bgzip writes it."""
 
-_FIRST_PIECE_IN, _PIECE_IN = 4 * 1024, 96 * 1024  # at ten to one, the second fills one piece of output
+_PIECE_IN = 96 * 1024  # at ten to one, it fills one piece of output
 # ISA-L's type stubs call the class an instance.
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)
 _MAGIC = b"\x1f\x8b\x08"  # the third byte is the method: there is only deflate (RFC 1952)
@@ -36,9 +36,8 @@ _MOST_16, _MOST_32 = 0xFFFF, 0xFFFFFFFF
 def inflate(reader: ByteReader, name: str) -> Iterator[Piece]:
     """Read one raw deflate stream, and no byte after it. Raises BrokenArchive if it is cut off or damaged."""
     stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
-    most = _FIRST_PIECE_IN  # what follows a short stream is copied: see `unused_data`
     while not stream.eof:
-        packed = reader.take(most)
+        packed = reader.take(_PIECE_IN)
         if not packed:
             raise reader.cut("in compressed data")
         content = _decompressed(stream, packed, name)
@@ -48,7 +47,6 @@ def inflate(reader: ByteReader, name: str) -> Iterator[Piece]:
         unused = len(stream.unused_data)
         reader.put_back(unused)
         yield packed[: len(packed) - unused], content
-        most = _PIECE_IN
 
 
 def _decompressed(stream: igzip_lib.IgzipDecompressor, packed: Bytes, name: str) -> bytes:

@@ -6,9 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from shared.amplitude import Answer
 from shared.archive.members import Archive, Member
@@ -48,8 +48,7 @@ class FetchedWindow:
     ignored: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a try has come. `bytes` are decompressed. A failed attempt sets all figures back.
 
     `window`: the current window; `attempt`: the number of its current request. `hours_done`: hours whose files have
@@ -69,7 +68,7 @@ class Progress:
     @property
     def fields(self) -> dict[str, str | int]:
         """The known figures, for the status blob."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 LONGEST_FETCH = 12 * 3600.0
@@ -200,23 +199,24 @@ class Fetcher:
     def _read(self, window: Window, answer: Answer) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
         """Stage each member while it is read. Returns only after the whole archive has been read and verified."""
         archive = Archive(answer.chunks, window, compressed=self.settings.format == "json.gz")
-        before, staging, hours = self._progress, [], set[int]()
+        before, staging, hours = self._progress, list[tuple[Member, Upload]](), set[int]()
         for member in archive:
             hours.add(member.hour)
             start = self._progress
-            # Files usually come in the order of their hours: the earlier ones are done.
-            self._note(hours_done=before.hours_done + len(hours) - 1)
             upload = self._upload(member)
             for stored, content in member:
                 upload.write(stored, content)
                 self._note(
+                    # Files usually come in the order of their hours: the earlier ones are done.
+                    hours_done=before.hours_done + len(hours) - 1,
+                    files=before.files + len(staging),
                     bytes=start.bytes + member.bytes,
                     events=start.events + member.events,
                     download_bytes=before.download_bytes + answer.received,
                 )
             upload.finish()
-            self._note(files=self._progress.files + 1)
             staging.append((member, upload))
+        self._note(files=before.files + len(staging))
         self.uploader.settle()
         files = tuple(_staged(member, upload) for member, upload in staging)
         return files, tuple(archive.ignored)
@@ -236,7 +236,7 @@ class Fetcher:
         return self.uploader.upload(name, f"{self.run.try_id}-{self._stagings:07d}-")
 
     def _note(self, **changes: Any) -> None:
-        self._progress = replace(self._progress, **changes)
+        self._progress = self._progress._replace(**changes)
         self.on_progress(self._progress)
 
     def _fields(self, window: Window) -> dict[str, str]:

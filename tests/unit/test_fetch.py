@@ -124,7 +124,7 @@ def test_what_an_answer_brought_that_failed_does_not_count() -> None:
     ids: list[str] = []
     _, notes = fetch(Amplitude([broken]), put=lambda _, block_id, __: ids.append(block_id))
     _, good = fetch(Amplitude())
-    assert replace(notes[-1], attempt=1) == good[-1]
+    assert notes[-1]._replace(attempt=1) == good[-1]
     assert len(set(ids)) == len(ids)
 
 
