@@ -6,8 +6,10 @@ becomes visible here: `container` commits the blocks.
 
 import hashlib
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +18,13 @@ BLOCK_BYTES = 8 * 1024 * 1024
 
 BYTES_IN_FLIGHT = 4 * BLOCK_BYTES
 THREADS = 24
-"""How many requests run at the same time, so that small files do not wait for each other."""
+"""How many requests may run at the same time, so that small files do not wait for each other."""
+
+BUSY_CORE = 0.75
+"""If the process uses less of a core while a task runs, another thread joins."""
+
+STALLED_SECONDS = 0.05
+"""If no task ends for so long, the number of threads doubles."""
 
 Stage = Callable[[str, str, Sequence[bytes]], None]
 """Stages one block: blob name, block id, and its bytes in pieces. Joining the pieces would copy each byte."""
@@ -96,12 +104,9 @@ class Uploader:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")
-        self._staging = _Budget(BYTES_IN_FLIGHT)
+        self._senders = _Workers("upload", THREADS, BYTES_IN_FLIGHT)
         # Hashing is faster than uploading, so its own, smaller budget is hardly ever used up.
-        self._hashing = _Budget(BLOCK_BYTES * 2)
-        self._futures: set[Future[None]] = set()
+        self._hasher = _Workers("sha256", 1, BLOCK_BYTES * 2)
 
     def __enter__(self) -> Self:
         return self
@@ -109,8 +114,8 @@ class Uploader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        self._hasher.shutdown(cancel_futures=True)
+        self._senders.close()
+        self._hasher.close()
 
     def upload(self, name: str, block_prefix: str) -> Upload:
         """A new file. `block_prefix` always has the same length, and was never used for this blob before."""
@@ -124,72 +129,138 @@ class Uploader:
         size: int,
         first: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run `first`, then stage a block, as soon as the budget allows. `size`: how many bytes this takes from it."""
+        """Run `first`, then stage a block, as soon as the budget allows. `size`: how many bytes this takes from it.
+
+        Raises the error of an earlier block: a try that has failed downloads no more.
+        """
 
         def task() -> None:
             first()
             self._stage(name, block_id, pieces)
 
-        self._submit(self._pool, self._staging, size, task)
+        self._senders.add(task, size)
 
     def hash(self, update: Callable[[], None], size: int) -> None:
         """Run a file's next checksum step, in order."""
-        self._submit(self._hasher, self._hashing, size, update)
+        self._hasher.add(update, size)
 
     def settle(self) -> None:
         """Wait until nothing is in flight. Raises the error of a failed block."""
-        wait(self._futures)
-        self._raise_failed()
+        self._senders.finish()
+        self._hasher.finish()
 
     def discard(self) -> None:
         """Wait until nothing is in flight, and ignore errors: the staged blocks are not used."""
-        futures, self._futures = self._futures, set()
-        for future in futures:
-            future.cancel()
-        wait(futures)
+        self._senders.drop()
+        self._hasher.drop()
 
     def each(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Run tasks in parallel. If one fails, no more begin; after all have ended, raises the first failure."""
-        futures = [self._pool.submit(task) for task in tasks]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            future.cancel()
-        wait(futures)
-        for future in futures:
-            if not future.cancelled():
-                future.result()
-
-    def _submit(self, pool: ThreadPoolExecutor, budget: "_Budget", size: int, task: Callable[[], None]) -> None:
-        self._raise_failed()  # now, and not only at the end of the download: the try has failed
-        budget.take(size)
-        future = pool.submit(task)
-        future.add_done_callback(lambda _: budget.give_back(size))
-        self._futures.add(future)
-
-    def _raise_failed(self) -> None:
-        finished = {future for future in self._futures if future.done()}
-        self._futures -= finished
-        for future in finished:
-            future.result()
+        try:
+            for task in tasks:
+                self._senders.add(task, 0)
+            self._senders.finish()
+        except BaseException:
+            self._senders.drop()
+            raise
 
 
-class _Budget:
-    """The bytes that may be in flight. Only one thread takes from it.
+class _Workers:
+    """Runs tasks in their order, at first in one thread. Whoever adds them waits while too many bytes are in flight.
 
-    It may take more than the budget if nothing is in flight.
+    Another thread joins only if the process used little of one core while a task ran, or if no task ends any more.
+    Python runs one thread at a time, so more threads would only take turns, and each turn costs processor time.
+    If a task fails, those that have not begun are dropped.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._out = 0
+    def __init__(self, name: str, most: int, budget: int) -> None:
+        self._name = name
+        self._most = most
+        self._budget = budget
+        self._tasks = deque[tuple[Callable[[], None], int]]()
+        self._threads = set[threading.Thread]()
+        self._running = self._bytes = 0
+        self._idle = False
+        self._failure: BaseException | None = None
         self._changed = threading.Condition()
 
-    def take(self, size: int) -> None:
+    def add(self, task: Callable[[], None], size: int) -> None:
+        """Add a task. It may exceed the budget if no other is left. Raises the failure of an earlier one."""
         with self._changed:
-            self._changed.wait_for(lambda: self._out == 0 or self._out + size <= self._size)
-            self._out += size
+            self._wait_until(
+                lambda: self._failure is not None or self._bytes == 0 or self._bytes + size <= self._budget
+            )
+            if self._failure is not None:
+                raise self._failure
+            self._bytes += size
+            self._tasks.append((task, size))
+            if self._running == 0:
+                self._start()
+            elif self._idle:
+                self._join()
 
-    def give_back(self, size: int) -> None:
+    def finish(self) -> None:
+        """Wait until no task is left. Raises the first failure, once."""
         with self._changed:
-            self._out -= size
+            self._wait_until(lambda: self._running == 0)
+            failure, self._failure, self._bytes = self._failure, None, 0
+        if failure is not None:
+            raise failure
+
+    def drop(self) -> None:
+        """Drop the tasks that have not begun, wait for the others, and forget failures."""
+        with self._changed:
+            self._tasks.clear()
+            self._wait_until(lambda: self._running == 0)
+            self._failure, self._bytes = None, 0
+
+    def close(self) -> None:
+        """Drop the tasks that have not begun, and wait until all threads have ended."""
+        self.drop()
+        for thread in self._threads:
+            thread.join()
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if not self._changed.wait(STALLED_SECONDS):
+                for _ in range(self._running):
+                    self._join()
+
+    def _join(self) -> None:
+        """Have one more thread work, if there is a task for it, and if the system allows one."""
+        if self._tasks and self._running < self._most:
+            with suppress(RuntimeError):
+                self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name=self._name)
+        thread.start()  # waits for the lock before it takes a task
+        self._running += 1
+        self._threads = {thread, *filter(threading.Thread.is_alive, self._threads)}
+
+    def _work(self) -> None:
+        while next_task := self._next():
+            task, size = next_task
+            began, computed = time.monotonic(), time.process_time()
+            failure = None
+            try:
+                task()
+            except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+                failure = error
+            self._idle = time.process_time() - computed < BUSY_CORE * (time.monotonic() - began)
+            with self._changed:
+                self._bytes -= size
+                if failure is not None:
+                    self._failure = failure if self._failure is None else self._failure
+                    self._tasks.clear()
+                if self._idle:
+                    self._join()
+                self._changed.notify()
+
+    def _next(self) -> tuple[Callable[[], None], int] | None:
+        with self._changed:
+            if self._tasks:
+                return self._tasks.popleft()
+            self._running -= 1
             self._changed.notify()
+            return None

@@ -6,6 +6,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -169,10 +171,12 @@ def test_small_files_are_staged_side_by_side() -> None:
             file = uploader.upload(f"file-{n}", "x-")
             file.write(b"x", b"x")
             file.finish()
+        settling = threading.Thread(target=uploader.settle)
+        settling.start()
         for _ in range(module.THREADS):
             assert storage.arrived.acquire(timeout=SECONDS)
         storage.gate.set()
-        uploader.settle()
+        settling.join()
     assert len(storage.staged) == BUDGET
 
 
@@ -261,7 +265,7 @@ def test_an_empty_file_has_no_blocks_and_the_checksum_of_nothing() -> None:
 def test_a_failed_block_fails_the_settling() -> None:
     """With the exception of the stage itself; and it is not remembered for what comes after."""
     with Uploader(failing("x-00001")) as uploader:
-        write(uploader, *[b"x" * BLOCK] * 3)
+        write(uploader, *[b"x" * BLOCK] * 2)
         with pytest.raises(OSError, match="file x-00001 10"):
             uploader.settle()
         uploader.settle()
@@ -329,6 +333,27 @@ def counted(count: list[int], error: Exception | None = None) -> Callable[[], No
     return task
 
 
+@pytest.mark.parametrize("busy", [True, False])
+def test_threads_join_only_while_the_process_waits(monkeypatch: pytest.MonkeyPatch, *, busy: bool) -> None:
+    """By the clocks of the process: tasks that compute would only hinder each other."""
+    clock, processor = count(), count(step=module.BUSY_CORE if busy else 0)
+    clocks = SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: next(processor))
+    monkeypatch.setattr(module, "time", clocks)
+    monkeypatch.setattr(module, "STALLED_SECONDS", SECONDS)
+    threads: set[int] = set()
+    with Uploader(failing()) as uploader:
+        first, others = threading.Event(), threading.Barrier(1 if busy else 2, timeout=SECONDS)
+
+        def task() -> None:
+            if first.is_set():
+                others.wait()
+            first.set()
+            threads.add(threading.get_ident())
+
+        uploader.each([task] * 5)
+    assert (len(threads) == 1) is busy
+
+
 def test_tasks_run_side_by_side_and_all_of_them() -> None:
     barrier = threading.Barrier(module.THREADS, timeout=SECONDS)
     count: list[int] = []
@@ -338,12 +363,68 @@ def test_tasks_run_side_by_side_and_all_of_them() -> None:
     assert sorted(count) == list(range(module.THREADS))
 
 
+def test_a_task_that_comes_later_does_not_wait_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the process waits, for example for a slow link."""
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=count().__next__, process_time=lambda: 0))
+    monkeypatch.setattr(module, "STALLED_SECONDS", SECONDS)
+    storage = Storage()
+    with Uploader(storage.stage) as uploader:
+        uploader.each([lambda: None])
+        write(uploader, *[b"x" * BLOCK] * 3)
+        for _ in range(3):
+            assert storage.arrived.acquire(timeout=SECONDS)
+        storage.gate.set()
+        uploader.settle()
+
+
 def test_a_failed_task_is_raised_once_none_runs() -> None:
     """What is to be cleaned up afterwards is not still being made."""
-    count: list[int] = []
+    began: list[int] = []
     with Uploader(failing()) as uploader:
-        with pytest.raises(OSError, match="the third"):
-            uploader.each([*[counted(count)] * 2, counted(count, OSError("the third")), *[counted(count)] * 100])
-        ended = len(count)
-        uploader.each([counted(count)])
-    assert len(count) == ended + 1
+        for others in (100, 10_000):  # the failure comes after all have been added, or before
+            with pytest.raises(OSError, match="the third"):
+                uploader.each([*[counted(began)] * 2, counted(began, OSError("the third")), *[counted(began)] * others])
+            ended = len(began)
+            uploader.each([counted(began)])
+            assert len(began) == ended + 1
+
+
+def test_tasks_are_never_waited_for_if_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system refuses a thread: the first is missed, others are not."""
+    start, allowed = threading.Thread.start, 0
+
+    def refused(thread: threading.Thread) -> None:
+        nonlocal allowed
+        allowed -= 1
+        if allowed < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(module, "STALLED_SECONDS", 0.01)
+    with Uploader(failing()) as uploader:
+        with pytest.raises(RuntimeError, match="new thread"):
+            write(uploader, b"x" * BLOCK)
+        uploader.discard()
+        allowed = 1
+        began: list[int] = []
+        slow = threading.Event()
+        uploader.each([lambda: began.append(slow.wait(0.1))] * 3)
+    assert len(began) == 3
+
+
+class _Falsy(OSError):
+    def __bool__(self) -> bool:
+        return False
+
+
+def test_no_failure_is_overlooked() -> None:
+    """Not even an exception that counts as false."""
+
+    def stage(*_: object) -> None:
+        raise _Falsy
+
+    with Uploader(stage) as uploader:
+        write(uploader, b"x" * BLOCK)
+        with pytest.raises(_Falsy):
+            uploader.settle()
