@@ -63,7 +63,7 @@ class DayExport:
         manifest = self._manifest(windows, files, landed)
         try:
             self.each([partial(self._commit, file) for file in commits])
-            self._check_there(files)
+            there = self._check_there(files)
             check()
             self._check_age()
         except BaseException:
@@ -74,7 +74,7 @@ class DayExport:
         if landed is not None and manifest.events > landed.events:
             more = {"events": manifest.events, "events_before": landed.events}
             log(logging.INFO, "day_grew", **self.run.fields, **more)
-        self._tidy(manifest, landed)
+        self._tidy(manifest, landed, there)
         return manifest
 
     def _choose(
@@ -142,15 +142,17 @@ class DayExport:
         with self.run_log.timed(file.name, "commit", file.bytes):
             self.container.commit(file.name, list(staged.block_ids), CONTENT_TYPES[self.settings.format], metadata)
 
-    def _check_there(self, files: Sequence[LandedFile]) -> None:
+    def _check_there(self, files: Sequence[LandedFile]) -> set[str]:
+        """All names in the day's folder. Raises StorageUnavailable if a file is not among them."""
         # A proxy may give an answer that belongs to another request, and anybody may have deleted a kept file.
-        there = set(self.container.blob_names(self.settings.names.events(self.run.date))) if files else set()
+        there = set(self.container.blob_names(self.settings.names.events(self.run.date)))
         missing = [file.name for file in files if file.name not in there]
         if missing:
             raise StorageUnavailable(
                 f"{len(missing)} of {len(files)} files are not in the container after the commits. The first of them "
                 f"is {missing[0]}."
             )
+        return there
 
     def _put(self, manifest: Manifest, metadata: Mapping[str, str], over: Document | None, own: Sequence[str]) -> None:
         """Publish the day. `own`: the blobs of this try.
@@ -178,13 +180,15 @@ class DayExport:
         if self.clock() - (self.run.started_at or self.locked_at) > LONGEST_TRY:
             raise Displaced(f"The export of {self.run.date} took longer than a try may take. It begins again.")
 
-    def _tidy(self, manifest: Manifest, replaced: Manifest | None) -> None:
-        """Delete unlisted files: those that were replaced, and those that dead tries left before this one began."""
+    def _tidy(self, manifest: Manifest, replaced: Manifest | None, there: set[str]) -> None:
+        """Delete unlisted files: those that were replaced, and those that dead tries left before this one began.
+
+        `there`: the names in the day's folder.
+        """
         listed = {file.name for file in manifest.files}
         old = {file.name for file in replaced.files} - listed if replaced else set()
         try:
-            names = self.container.blob_names(self.settings.names.events(self.run.date))
-            for blob in self._blobs() if set(names) - listed - old else ():
+            for blob in self._blobs() if there - listed - old else ():
                 # Younger blobs stay, because a try that wakes up late must not delete the blobs of its successor.
                 if blob.name not in listed and blob.last_modified < self.locked_at:
                     old.add(blob.name)
