@@ -22,6 +22,7 @@ from local.simulator import Simulator
 from shared import stop
 from shared.app import App, open_app
 from shared.dates import DAY as ONE_DAY
+from shared.dates import newest_complete_day
 from shared.days.state import RunState
 from shared.days.status import INSTANTS, RunStatus
 from shared.errors import Interrupted, InvalidMessage, PermanentError, StorageDenied, TransientError
@@ -280,7 +281,7 @@ class TestSweep:
     def day(self, app: App, clock: Clock) -> date:
         """A day of the look-back that has landed, with a blob in its folder that no manifest lists."""
         clock.now = datetime.now(UTC)
-        day = clock.now.date() - 2 * ONE_DAY
+        day = newest_complete_day(clock.now) - ONE_DAY
         work(app, Order.from_message(app.runs.ask(day, "http").message))
         folder = app.settings.names.events(day)
         app.container.put_text(f"{folder}hour=00/187520_{day}_00_0.deadbeef.json", b"{}\n", "application/x-ndjson")
